@@ -1,0 +1,64 @@
+"""What a field of an event or a column of a table is.
+
+Here: field kinds and their limits. Not here: which fields an event has (`events.py`) or how an
+engine spells a kind (each engine derives that from `Kind`).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+MONEY_PRECISION = 18
+MONEY_SCALE = 4
+
+
+class Kind(StrEnum):
+    """The types the platform knows; each engine maps every one of them."""
+
+    STRING = "string"
+    INT = "int"
+    LONG = "long"
+    DECIMAL = "decimal"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
+    """UTC without zone, microseconds: Redshift reads Iceberg's `timestamp` as TIMESTAMP."""
+    BINARY = "binary"
+    BOOLEAN = "boolean"
+    DOUBLE = "double"
+
+
+INTEGER_LIMITS: dict[Kind, tuple[int, int]] = {
+    Kind.INT: (-(2**31), 2**31 - 1),
+    Kind.LONG: (-(2**63), 2**63 - 1),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of an event: its type, whether it must be there, and its allowed values.
+
+    `minimum` and `maximum` are inclusive. `max_length` counts Unicode code points.
+    """
+
+    name: str
+    kind: Kind
+    doc: str
+    required: bool = True
+    minimum: int | None = None
+    maximum: int | None = None
+    max_length: int = 64
+    allowed: tuple[str, ...] = ()
+    precision: int = MONEY_PRECISION
+    scale: int = MONEY_SCALE
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table. `field_id` is Iceberg's and never changes or is used again."""
+
+    field_id: int
+    name: str
+    kind: Kind
+    doc: str
+    required: bool = False
+    precision: int = MONEY_PRECISION
+    scale: int = MONEY_SCALE

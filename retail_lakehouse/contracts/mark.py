@@ -1,0 +1,146 @@
+"""The mark: what each commit says of itself in the snapshot summary.
+
+Here: the mark's fields and how they are written into, and read from, a summary. Not here: reading
+snapshots (`retail_lakehouse.tables.marks`) or committing them (the engines).
+
+A mark and its rows are one atomic commit, so the marks are the only channel between a writer and
+everything else: the control plane, lag figures, views, parity and fault tests all read them.
+`until` and the totals are cumulative: only the last mark must survive expiry.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+
+SUMMARY_KEY = "retail-lakehouse.mark"
+MARK_VERSION = 1
+
+
+class MarkKind(StrEnum):
+    """What sort of commit carries the mark."""
+
+    STREAM = "stream"
+    BACKFILL = "backfill"
+    """Rows without offsets; `until` and totals are carried over unchanged."""
+    REPLAY = "replay"
+    """Quarantined records judged again; `until` is carried over unchanged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Numbers of records. `read` = landed + quarantined + duplicates, always."""
+
+    read: int = 0
+    landed: int = 0
+    quarantined: int = 0
+    duplicates: int = 0
+    unsearched: int = 0
+    """Of the landed: past the dedupe horizon, so landed without a search for duplicates."""
+    with_extra: int = 0
+    """Of the landed: with unknown fields, kept in `extra`."""
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(**{k: v + getattr(other, k) for k, v in asdict(self).items()})
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRange:
+    """Oldest and newest of a batch, epoch milliseconds; None when the batch had none."""
+
+    oldest_ms: int | None = None
+    newest_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One commit's mark.
+
+    `ranges` maps each partition that the commit advanced to its (from, to) offsets, `to`
+    exclusive; they begin where the table's previous mark ended, so marks are contiguous.
+    `until` maps every partition ever read to the first offset that is not covered yet.
+    `event_time` is that of the landed rows, `broker_time` that of all records read.
+    """
+
+    kind: MarkKind
+    cluster_id: str
+    topic: str
+    topic_id: str
+    ranges: dict[int, tuple[int, int]]
+    until: dict[int, int]
+    event_time: TimeRange
+    broker_time: TimeRange
+    batch: Counts
+    total: Counts
+    """Since the topic id began, this commit included."""
+    batch_started_ms: int
+    previous_commit_ms: int | None
+    """How long the writer's commit before this one took; None for its first."""
+    contract_version: int
+    run_id: str
+    engine: str
+    version: int = field(default=MARK_VERSION)
+
+    def to_summary(self) -> dict[str, str]:
+        """Snapshot properties that carry the mark: one key, compact JSON."""
+        document = asdict(self)
+        return {SUMMARY_KEY: json.dumps(document, separators=(",", ":"), sort_keys=True)}
+
+    @staticmethod
+    def from_summary(summary: Mapping[str, str]) -> "Mark | None":
+        """The mark in a snapshot summary, or None when the commit carries none.
+
+        Raises:
+            MarkError: the summary has a mark that cannot be read.
+        """
+        text = summary.get(SUMMARY_KEY)
+        if text is None:
+            return None
+        try:
+            raw = json.loads(text)
+            if raw["version"] > MARK_VERSION:
+                raise MarkError(
+                    f"A commit carries a mark of version {raw['version']}, newer than this "
+                    f"program's {MARK_VERSION}: update the program before it touches the table."
+                )
+            return Mark(
+                kind=MarkKind(raw["kind"]),
+                cluster_id=raw["cluster_id"],
+                topic=raw["topic"],
+                topic_id=raw["topic_id"],
+                ranges={int(p): (int(a), int(b)) for p, (a, b) in raw["ranges"].items()},
+                until={int(p): int(offset) for p, offset in raw["until"].items()},
+                event_time=TimeRange(**raw["event_time"]),
+                broker_time=TimeRange(**raw["broker_time"]),
+                batch=Counts(**raw["batch"]),
+                total=Counts(**raw["total"]),
+                batch_started_ms=raw["batch_started_ms"],
+                previous_commit_ms=raw["previous_commit_ms"],
+                contract_version=raw["contract_version"],
+                run_id=raw["run_id"],
+                engine=raw["engine"],
+                version=raw["version"],
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise MarkError(
+                f"A commit's mark cannot be read ({error!r}): the snapshot summary was written by "
+                "another program or is damaged. Compare it with the commit before it."
+            ) from error
+
+    def carried(self, kind: MarkKind, run_id: str, batch_started_ms: int) -> "Mark":
+        """The mark of a commit that adds rows but moves no offset (backfill, replay)."""
+        return replace(
+            self,
+            kind=kind,
+            ranges={},
+            batch=Counts(),
+            event_time=TimeRange(),
+            broker_time=TimeRange(),
+            batch_started_ms=batch_started_ms,
+            previous_commit_ms=None,
+            run_id=run_id,
+        )
+
+
+class MarkError(ValueError):
+    """A mark that cannot be read."""

@@ -1,0 +1,23 @@
+"""What the platform promises, as numbers.
+
+Here: lag, freshness, quarantine share. Not here: how they are measured or alarmed on.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLevels:
+    """The levels of one topic's path; ages and lags in seconds."""
+
+    ingest_lag_seconds: int = 120
+    """Age of the oldest record that has not landed."""
+    serving_lag_seconds: int = 600
+    """Age of what a view shows."""
+    quarantine_share: float = 0.05
+    """Quarantined by records read, over the last hour."""
+    stalled_after_triggers: int = 3
+    """No batch within so many triggers while offsets grow: the job is stalled."""
+
+
+SERVICE_LEVELS = ServiceLevels()

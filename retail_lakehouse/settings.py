@@ -1,0 +1,232 @@
+"""Typed settings for the two profiles, `local` and `aws`; read once, passed on.
+
+Here: every setting with its unit and default. Not here: facts of the domain (`contracts/`).
+Settings are read by the command line, the Glue scripts and `definitions.py` and handed down;
+nothing else reads the environment. Variables start with `RETAIL_LAKEHOUSE_`.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from retail_lakehouse.contracts.topics import TOPICS, TopicContract
+
+ENV_PREFIX = "RETAIL_LAKEHOUSE_"
+LOOPBACK = "127.0.0.1"
+
+
+class SettingsError(ValueError):
+    """A setting that stops the program: one sentence a fault, with what to do."""
+
+
+class Profile(StrEnum):
+    """Where the system runs."""
+
+    LOCAL = "local"
+    AWS = "aws"
+
+
+class Settings(BaseSettings):
+    """Every setting of the platform. Seconds, minutes, hours and megabytes as the names say."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+
+    profile: Profile = Profile.LOCAL
+    state_dir: Path = Path(".lakehouse")
+    cache_dir: Path | None = None
+    """Downloaded jars; `<state_dir>/cache` when not given. Survives `reset`."""
+
+    broker_port: int = Field(19092, ge=1024, le=65535)
+    controller_port: int = Field(19093, ge=1024, le=65535)
+    warehouse_port: int = Field(15439, ge=1024, le=65535)
+    dagster_port: int = Field(3000, ge=1024, le=65535)
+    bootstrap_servers: str = ""
+    """Kafka; on the local profile the broker's own port when not given."""
+
+    trigger_seconds: float | None = Field(None, gt=0)
+    """Micro-batch interval; 4 locally, 60 on AWS."""
+    max_offsets_per_trigger: int = Field(0, ge=0)
+    """0: 60,000 locally; on AWS twice the peak rate of 80,000/s a trigger."""
+    dedupe_horizon_hours: int = Field(24, ge=1, le=168)
+    snapshot_retention_minutes: int = Field(0, ge=0)
+    """0: 15 locally, 7 days on AWS. Also the grace of files that maintenance replaced."""
+    refresh_interval_seconds: int = Field(0, ge=0)
+    """0: 15 locally, 300 on AWS."""
+    sensor_interval_seconds: int = Field(0, ge=0)
+    """0: 15 locally, 30 on AWS."""
+    local_partitions: int = Field(3, ge=1, le=64)
+    """Partitions of each topic on one machine; the contract holds those of MSK."""
+
+    broker_heap_mb: int = Field(384, ge=128)
+    spark_heap_mb: int = Field(640, ge=384)
+    spark_cores: int = Field(2, ge=1)
+    warehouse_memory_mb: int = Field(512, ge=64)
+    cold_start_seconds: float = Field(0.0, ge=0)
+    """How long the stand-in warehouse takes to wake up, to rehearse Serverless' cold start."""
+
+    simulator_events_per_second: float = Field(300.0, gt=0)
+    simulator_seed: int = 20_261_123
+    malformed_share: float = Field(0.01, ge=0, lt=1)
+    late_share: float = Field(0.03, ge=0, lt=1)
+    duplicate_share: float = Field(0.02, ge=0, lt=1)
+
+    warehouse_host: str = ""
+    """Redshift Serverless endpoint; the stand-in's own when not given."""
+    warehouse_database: str = "dev"
+    warehouse_user: str = "lakehouse"
+    aws_region: str = ""
+    warehouse_location: str = ""
+    """Root of the Iceberg tables: `<state_dir>/warehouse/iceberg` locally, s3://… on AWS."""
+    checkpoint_location: str = ""
+    """Root of the checkpoints: `<state_dir>/checkpoints` locally, s3://… on AWS."""
+
+    @classmethod
+    def load(cls, overrides: Mapping[str, object] | None = None) -> Self:
+        """Settings from the environment and `overrides` (field names to values).
+
+        Raises:
+            SettingsError: a value is out of range, unknown or contradicts another; one sentence
+                a fault, naming the variable to change.
+        """
+        try:
+            return cls(**dict(overrides or {}))  # type: ignore[arg-type]
+        except ValidationError as error:
+            raise SettingsError(_sentences(error)) from None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        ports = (self.broker_port, self.controller_port, self.warehouse_port, self.dagster_port)
+        if len(set(ports)) != len(ports):
+            raise ValueError(
+                "two of broker_port, controller_port, warehouse_port and dagster_port are the "
+                "same; give each its own"
+            )
+        if self.profile is Profile.AWS:
+            missing = [
+                name
+                for name in (
+                    "bootstrap_servers",
+                    "warehouse_host",
+                    "aws_region",
+                    "warehouse_location",
+                    "checkpoint_location",
+                )
+                if not getattr(self, name)
+            ]
+            if missing:
+                names = ", ".join(ENV_PREFIX + name.upper() for name in missing)
+                raise ValueError(f"the aws profile needs {names}; set them")
+        if self.malformed_share + self.late_share + self.duplicate_share >= 1:
+            raise ValueError(
+                "malformed_share, late_share and duplicate_share add up to 1 or more; lower one"
+            )
+        return self
+
+    @property
+    def is_local(self) -> bool:
+        """True on one machine."""
+        return self.profile is Profile.LOCAL
+
+    @property
+    def root(self) -> Path:
+        """The state folder as an absolute path."""
+        return self.state_dir.absolute()
+
+    @property
+    def cache(self) -> Path:
+        """Where downloads are kept."""
+        return (self.cache_dir or self.root / "cache").absolute()
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        """Bootstrap servers of the profile's Kafka."""
+        return self.bootstrap_servers or f"{LOOPBACK}:{self.broker_port}"
+
+    @property
+    def trigger(self) -> float:
+        """Seconds between micro-batches."""
+        return self.trigger_seconds or (4.0 if self.is_local else 60.0)
+
+    @property
+    def offsets_per_trigger(self) -> int:
+        """Most records that one micro-batch reads."""
+        return self.max_offsets_per_trigger or (
+            60_000 if self.is_local else int(2 * 80_000 * self.trigger)
+        )
+
+    @property
+    def retention_minutes(self) -> int:
+        """Minutes for which a snapshot, and a file it needs, is kept."""
+        return self.snapshot_retention_minutes or (15 if self.is_local else 7 * 24 * 60)
+
+    @property
+    def refresh_seconds(self) -> int:
+        """Seconds between view refreshes."""
+        return self.refresh_interval_seconds or (15 if self.is_local else 300)
+
+    @property
+    def sensor_seconds(self) -> int:
+        """Seconds between ticks of the sensors that watch topics, jobs and tables."""
+        return self.sensor_interval_seconds or (15 if self.is_local else 30)
+
+    @property
+    def catalog_name(self) -> str:
+        """Name under which Spark and pyiceberg share the catalog."""
+        return "lakehouse" if self.is_local else "glue_catalog"
+
+    @property
+    def catalog_db(self) -> Path:
+        """SQLite file of the local catalog."""
+        return self.root / "catalog" / "catalog.db"
+
+    @property
+    def warehouse_uri(self) -> str:
+        """Root location of the Iceberg tables."""
+        return self.warehouse_location or (self.root / "warehouse" / "iceberg").as_uri()
+
+    @property
+    def checkpoints(self) -> str:
+        """Root location of the streaming checkpoints."""
+        return self.checkpoint_location or str(self.root / "checkpoints")
+
+    @property
+    def password_file(self) -> Path:
+        """File with the local warehouse's password."""
+        return self.root / "secrets" / "warehouse-password"
+
+    @property
+    def lock_dir(self) -> Path:
+        """Folder of the local topic locks."""
+        return self.root / "locks"
+
+    def partitions(self, topic: TopicContract) -> int:
+        """Partitions that the profile gives the topic."""
+        return self.local_partitions if self.is_local else topic.partitions
+
+    def replication_factor(self, topic: TopicContract) -> int:
+        """Replicas that the profile gives the topic."""
+        return 1 if self.is_local else topic.replication_factor
+
+    @property
+    def topics(self) -> tuple[TopicContract, ...]:
+        """The topics of the platform."""
+        return TOPICS
+
+
+def _sentences(error: ValidationError) -> str:
+    lines = []
+    for fault in error.errors():
+        name = ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        if name:
+            lines.append(
+                f"The setting {name} is wrong: {message} (it was {fault.get('input')!r}). "
+                f"Set {ENV_PREFIX}{name.upper()} to another value, or unset it for the default."
+            )
+        else:
+            lines.append(f"The settings contradict each other: {message}.")
+    return "\n".join(lines)
