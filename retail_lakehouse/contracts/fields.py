@@ -53,9 +53,8 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table. `field_id` is Iceberg's and never changes or is used again."""
+    """One column of a table; its name is its identity (the catalog gives out Iceberg's ids)."""
 
-    field_id: int
     name: str
     kind: Kind
     doc: str

@@ -11,48 +11,40 @@ from retail_lakehouse.contracts.fields import Column, Kind
 
 DATABASE = "retail_db"
 
-# Field ids: event fields from 1 on in contract order, the platform's own columns from 101 on, so
-# that an event can gain fields without ever renumbering a column.
-_PLATFORM_FIELD_ID = 101
-
 PLATFORM_COLUMNS: tuple[Column, ...] = tuple(
-    Column(_PLATFORM_FIELD_ID + i, name, kind, doc, required)
-    for i, (name, kind, doc, required) in enumerate(
-        (
-            ("event_ts", Kind.TIMESTAMP, "event_timestamp as a UTC timestamp without zone.", True),
-            ("event_date", Kind.DATE, "UTC date of event_ts.", True),
-            ("event_hour", Kind.INT, "UTC hour of event_ts, 0 to 23.", True),
-            ("ingested_at", Kind.TIMESTAMP, "When the batch that landed it began, UTC.", True),
-            ("extra", Kind.STRING, "Unknown fields as one JSON object; NULL without any.", False),
-            ("kafka_topic", Kind.STRING, "Topic; NULL on a backfilled row.", False),
-            ("kafka_topic_id", Kind.STRING, "Kafka's id of the topic; NULL on backfill.", False),
-            ("kafka_partition", Kind.INT, "Partition; NULL on a backfilled row.", False),
-            ("kafka_offset", Kind.LONG, "Offset; NULL on a backfilled row.", False),
-            ("kafka_timestamp", Kind.TIMESTAMP, "Broker time of the record, UTC.", False),
-        )
+    Column(name, kind, doc, required)
+    for name, kind, doc, required in (
+        ("event_ts", Kind.TIMESTAMP, "event_timestamp as a UTC timestamp without zone.", True),
+        ("event_date", Kind.DATE, "UTC date of event_ts.", True),
+        ("event_hour", Kind.INT, "UTC hour of event_ts, 0 to 23.", True),
+        ("ingested_at", Kind.TIMESTAMP, "When the batch that landed it began, UTC.", True),
+        ("extra", Kind.STRING, "Unknown fields as one JSON object; NULL without any.", False),
+        ("kafka_topic", Kind.STRING, "Topic; NULL on a backfilled row.", False),
+        ("kafka_topic_id", Kind.STRING, "Kafka's id of the topic; NULL on backfill.", False),
+        ("kafka_partition", Kind.INT, "Partition; NULL on a backfilled row.", False),
+        ("kafka_offset", Kind.LONG, "Offset; NULL on a backfilled row.", False),
+        ("kafka_timestamp", Kind.TIMESTAMP, "Broker time of the record, UTC.", False),
     )
 )
 
 QUARANTINE_COLUMNS: tuple[Column, ...] = tuple(
-    Column(1 + i, name, kind, doc, required)
-    for i, (name, kind, doc, required) in enumerate(
-        (
-            ("kafka_topic", Kind.STRING, "Topic of the record.", True),
-            ("kafka_topic_id", Kind.STRING, "Kafka's id of the topic.", True),
-            ("kafka_partition", Kind.INT, "Partition of the record.", True),
-            ("kafka_offset", Kind.LONG, "Offset of the record.", True),
-            ("kafka_timestamp", Kind.TIMESTAMP, "Broker time of the record, UTC.", True),
-            ("kafka_key", Kind.BINARY, "Key of the record, as it came.", False),
-            ("raw", Kind.BINARY, "Body of the record, as it came; NULL for a tombstone.", False),
-            ("reason", Kind.STRING, "Why it is here: one of contracts.reasons.Reason.", True),
-            ("detail", Kind.STRING, "The reason in words, with the field that broke it.", True),
-            ("event_id", Kind.STRING, "Id of the event, where it could be read.", False),
-            ("contract_version", Kind.INT, "Version of the contract that judged it.", True),
-            ("quarantine_date", Kind.DATE, "UTC date of kafka_timestamp.", True),
-            ("judged_at", Kind.TIMESTAMP, "When it was judged, UTC.", True),
-            ("outcome", Kind.STRING, "quarantined; or of a replay: landed, duplicate, kept.", True),
-            ("replay_id", Kind.STRING, "Run that judged it again; NULL for the original.", False),
-        )
+    Column(name, kind, doc, required)
+    for name, kind, doc, required in (
+        ("kafka_topic", Kind.STRING, "Topic of the record.", True),
+        ("kafka_topic_id", Kind.STRING, "Kafka's id of the topic.", True),
+        ("kafka_partition", Kind.INT, "Partition of the record.", True),
+        ("kafka_offset", Kind.LONG, "Offset of the record.", True),
+        ("kafka_timestamp", Kind.TIMESTAMP, "Broker time of the record, UTC.", True),
+        ("kafka_key", Kind.BINARY, "Key of the record, as it came.", False),
+        ("raw", Kind.BINARY, "Body of the record, as it came; NULL for a tombstone.", False),
+        ("reason", Kind.STRING, "Why it is here: one of contracts.reasons.Reason.", True),
+        ("detail", Kind.STRING, "The reason in words, with the field that broke it.", True),
+        ("event_id", Kind.STRING, "Id of the event, where it could be read.", False),
+        ("contract_version", Kind.INT, "Version of the contract that judged it.", True),
+        ("quarantine_date", Kind.DATE, "UTC date of kafka_timestamp.", True),
+        ("judged_at", Kind.TIMESTAMP, "When it was judged, UTC.", True),
+        ("outcome", Kind.STRING, "quarantined; or of a replay: landed, duplicate, kept.", True),
+        ("replay_id", Kind.STRING, "Run that judged it again; NULL for the original.", False),
     )
 )
 
@@ -111,8 +103,7 @@ TABLE_PROPERTIES: dict[str, str] = {
 
 def _event_columns(event: EventContract) -> tuple[Column, ...]:
     own = tuple(
-        Column(1 + i, f.name, f.kind, f.doc, f.required, f.precision, f.scale)
-        for i, f in enumerate(event.fields)
+        Column(f.name, f.kind, f.doc, f.required, f.precision, f.scale) for f in event.fields
     )
     return own + PLATFORM_COLUMNS
 
@@ -145,8 +136,8 @@ def _dimension(name: str, doc: str, *columns: tuple[str, Kind, str]) -> TableCon
         name=name,
         doc=doc,
         columns=tuple(
-            Column(1 + i, n, kind, d, required=True, precision=18, scale=8 if n == "rate" else 4)
-            for i, (n, kind, d) in enumerate(columns)
+            Column(n, kind, d, required=True, precision=18, scale=8 if n == "rate" else 4)
+            for n, kind, d in columns
         ),
     )
 
