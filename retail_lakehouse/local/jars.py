@@ -9,8 +9,6 @@ Ivy is the one inside PySpark. Everything it writes stays below the cache folder
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import importlib.util
 import json
@@ -21,12 +19,13 @@ import shutil
 import subprocess
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from xml.sax.saxutils import quoteattr
 
+from retail_lakehouse.local.file_lock import exclusive_lock
 from retail_lakehouse.local.java import JavaHome, java_options
 
 logger = logging.getLogger(__name__)
@@ -116,6 +115,7 @@ def resolve(
 
     Raises:
         JarsUnavailableError: Fetching failed or took too long.
+        LockHeldError: Another process was at it all the time.
     """
     deadline = time.monotonic() + timeout_seconds
     root = (cache_dir / "jars").absolute()
@@ -125,7 +125,7 @@ def resolve(
         return known
 
     root.mkdir(parents=True, exist_ok=True)
-    with _locked(root / f"{kind}.lock", kind, deadline):
+    with exclusive_lock(root / f"{kind}.lock", timeout_seconds):
         known = _read_manifest(folder)  # another process may have fetched while this one waited
         if known is not None:
             return known
@@ -298,20 +298,3 @@ def _failure(kind: JarKind, log: Path, broken: list[str]) -> str:
         )
     last = next((line.strip() for line in reversed(told.splitlines()) if line.strip()), "no word")
     return f"The {kind} jars could not be fetched: {last!r}. Ivy's own words are in {log}."
-
-
-@contextlib.contextmanager
-def _locked(path: Path, kind: JarKind, deadline: float) -> Iterator[None]:
-    with path.open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise JarsUnavailableError(
-                        f"Another process has been fetching the {kind} jars for too long (it "
-                        f"holds {path}). Wait for it or end it, then run the same again."
-                    ) from None
-                time.sleep(0.1)
-        yield

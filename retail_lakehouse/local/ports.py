@@ -1,0 +1,77 @@
+"""Loopback ports: which are free, and who holds the others.
+
+Belongs here: looking at ports. Doesn't belong here: which port is whose (`settings.py`).
+"""
+
+from __future__ import annotations
+
+import socket
+
+import psutil  # type: ignore[import-untyped]
+
+LOOPBACK = "127.0.0.1"
+
+
+class PortTakenError(RuntimeError):
+    """A port that is needed belongs to another program."""
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port of the loopback address now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do: a port whose last connections are still closing counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def is_answering(port: int, timeout_seconds: float = 0.5) -> bool:
+    """Whether something accepts connections on this port of the loopback address."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=timeout_seconds):
+            return True
+    except OSError:
+        return False
+
+
+def free_port() -> int:
+    """Give a port that is free now; another program may take it before it is used."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def holder(port: int) -> tuple[int, str] | None:
+    """Give process id and name of who listens on a port, or None if the system does not tell."""
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            listens = connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            if listens and connection.pid is not None:
+                return connection.pid, str(psutil.Process(connection.pid).name())
+    except psutil.Error:
+        return None
+    return None
+
+
+def require_free(port: int, purpose: str, setting: str) -> None:
+    """Refuse to go on if a port is taken.
+
+    Args:
+        port: The port.
+        purpose: Whose port it is, for the sentence: `the broker`.
+        setting: What to set to choose another one.
+
+    Raises:
+        PortTakenError: It is taken; the sentence names who holds it, where the system tells.
+    """
+    if is_free(port):
+        return
+    found = holder(port)
+    by = f"process {found[0]} ({found[1]})" if found else "another program"
+    raise PortTakenError(
+        f"Port {port}, which {purpose} needs, is taken by {by}. "
+        f"End that program, or set {setting} to a free port."
+    )
