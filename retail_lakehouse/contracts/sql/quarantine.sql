@@ -1,0 +1,49 @@
+-- One row a record: what its latest judgement says. A replay adds a row with its outcome beside the
+-- original; both carry the record's coordinates. The raw bytes stay in the tables.
+CREATE OR REPLACE VIEW {mart}.quarantine AS
+WITH judged AS (
+    SELECT kafka_topic, kafka_topic_id, kafka_partition, kafka_offset, kafka_timestamp, reason,
+        detail, event_id, contract_version, quarantine_date, judged_at, outcome, replay_id
+    FROM {external}.inventory_events_quarantine
+    UNION ALL
+    SELECT kafka_topic, kafka_topic_id, kafka_partition, kafka_offset, kafka_timestamp, reason,
+        detail, event_id, contract_version, quarantine_date, judged_at, outcome, replay_id
+    FROM {external}.transactions_events_quarantine
+    UNION ALL
+    SELECT kafka_topic, kafka_topic_id, kafka_partition, kafka_offset, kafka_timestamp, reason,
+        detail, event_id, contract_version, quarantine_date, judged_at, outcome, replay_id
+    FROM {external}.clickstream_events_quarantine
+),
+ranked AS (
+    SELECT
+        judged.*,
+        ROW_NUMBER() OVER (
+            PARTITION BY kafka_topic_id, kafka_partition, kafka_offset
+            ORDER BY
+                judged_at DESC,
+                CASE WHEN replay_id IS NULL THEN 0 ELSE 1 END DESC,
+                replay_id DESC
+        ) AS newest_first,
+        COUNT(*) OVER (
+            PARTITION BY kafka_topic_id, kafka_partition, kafka_offset
+        ) AS times_judged
+    FROM judged
+)
+SELECT
+    kafka_topic AS topic,
+    kafka_topic_id AS topic_id,
+    kafka_partition,
+    kafka_offset,
+    kafka_timestamp,
+    quarantine_date,
+    reason,
+    detail,
+    event_id,
+    contract_version,
+    outcome,
+    judged_at,
+    replay_id,
+    times_judged
+FROM ranked
+WHERE newest_first = 1
+WITH NO SCHEMA BINDING

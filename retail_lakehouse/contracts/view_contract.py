@@ -1,0 +1,76 @@
+"""What a view is: its kind, columns and dependencies, and the warehouse's two schemas.
+
+Here: the shape of a view contract. Not here: which views there are (`views.py`).
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from retail_lakehouse.contracts.fields import Kind
+
+EXTERNAL_SCHEMA = "retail_iceberg"
+"""Redshift's external schema over the catalog's database."""
+MART_SCHEMA = "mart"
+"""Schema of the views."""
+WINDOW_HOURS = 168
+"""Hours of `mv_inventory_realtime` before the running one; locked to its SQL by a test."""
+NET_BIAS = 2**32
+"""Added to net available in the packed value, so that it sorts as text: on hand - reserved is at
+least -2^31 - (2^31 - 1). Locked to the SQL by a test."""
+
+IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,126}")
+
+
+class ViewKind(StrEnum):
+    """Whether the warehouse stores the view's rows."""
+
+    MATERIALIZED = "materialized"
+    PLAIN = "plain"
+
+
+class ViewContractError(ValueError):
+    """A view that is not in the contract, or a name that is no identifier."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewColumn:
+    """One column of a view; `precision` and `scale` hold for decimals only."""
+
+    name: str
+    kind: Kind
+    doc: str
+    precision: int = 22
+    scale: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ViewContract:
+    """One view. `depends_on` names tables (`retail_iceberg.x`) and views (`mart.x`)."""
+
+    name: str
+    kind: ViewKind
+    doc: str
+    sql_file: str
+    depends_on: tuple[str, ...]
+    columns: tuple[ViewColumn, ...]
+    newest_column: str | None = None
+    """Newest least(event time, broker time) that the view has folded; for its age."""
+    expected_incremental: bool = False
+    schema: str = MART_SCHEMA
+
+    @property
+    def qualified_name(self) -> str:
+        """schema.view."""
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def is_materialized(self) -> bool:
+        """True when it has to be refreshed."""
+        return self.kind is ViewKind.MATERIALIZED
+
+    @property
+    def source_tables(self) -> tuple[str, ...]:
+        """Names of the external tables that it reads, without their schema."""
+        prefix = f"{EXTERNAL_SCHEMA}."
+        return tuple(n.removeprefix(prefix) for n in self.depends_on if n.startswith(prefix))
