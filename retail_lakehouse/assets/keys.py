@@ -1,0 +1,44 @@
+"""Names in the asset graph: keys, groups, owner.
+
+Here: how a thing of the contracts is called in Dagster. Not here: the things.
+"""
+
+import dagster as dg
+
+from retail_lakehouse.contracts.events import EventContract
+from retail_lakehouse.contracts.tables import TableContract
+
+OWNER = "team:data-platform"
+
+TOPICS_GROUP = "topics"
+JOBS_GROUP = "streaming_jobs"
+TABLES_GROUP = "event_tables"
+QUARANTINE_GROUP = "quarantine"
+DIMENSIONS_GROUP = "dimensions"
+VIEWS_GROUP = "views"
+
+TABLE_GROUPS = {
+    "events": TABLES_GROUP,
+    "quarantine": QUARANTINE_GROUP,
+    "dimension": DIMENSIONS_GROUP,
+}
+
+
+def topic_key(event: EventContract) -> dg.AssetKey:
+    """The topic of an event."""
+    return dg.AssetKey(["kafka", event.topic])
+
+
+def job_key(event: EventContract) -> dg.AssetKey:
+    """The streaming job of an event."""
+    return dg.AssetKey(["streaming", f"{event.name}_streaming"])
+
+
+def table_key(contract: TableContract) -> dg.AssetKey:
+    """An Iceberg table."""
+    return dg.AssetKey(list(contract.identifier))
+
+
+def view_key(schema: str, name: str) -> dg.AssetKey:
+    """A view of the warehouse."""
+    return dg.AssetKey([schema, name])

@@ -1,0 +1,97 @@
+"""One look at everything between the topics and the tables: offsets, jobs, last marks.
+
+Here: taking the look, once, for all that need it: Observe buttons, checks and sensors. Not here:
+what is made of it (`topics.py`, `streaming_jobs.py`, `checks/`). An outage is part of the answer,
+as a sentence; it raises nothing, so that one system that is down does not hide the others.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from retail_lakehouse.assets.topics import TopicLook, look
+from retail_lakehouse.contracts.events import EVENTS
+from retail_lakehouse.contracts.mark import Mark, MarkError
+from retail_lakehouse.contracts.tables import event_table
+from retail_lakehouse.resources.job_runs import JobRun
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
+
+    from retail_lakehouse.resources.iceberg import IcebergCatalogResource
+    from retail_lakehouse.resources.kafka import KafkaResource
+    from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
+    from retail_lakehouse.tables.marks import MarkedSnapshot
+
+HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class TableLook:
+    """An event table as its marks tell; times in epoch milliseconds.
+
+    `first` and `last` are the oldest and newest marked snapshot of the last hour that are still
+    retained; `last` may be older when nothing was committed within the hour.
+    """
+
+    first: "MarkedSnapshot | None"
+    last: "MarkedSnapshot | None"
+
+    @property
+    def mark(self) -> Mark | None:
+        """The last mark."""
+        return self.last.mark if self.last else None
+
+    @property
+    def committed_at_ms(self) -> int | None:
+        """When the last mark was committed."""
+        return self.last.timestamp_ms if self.last else None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLook:
+    """The stream at one moment, by event name; a sentence in place of what cannot be seen."""
+
+    at_ms: int
+    topics: dict[str, TopicLook | str]
+    jobs: dict[str, JobRun]
+    tables: dict[str, TableLook | str]
+
+
+def now_ms() -> int:
+    """The wall clock in epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def look_at_stream(
+    kafka: "KafkaResource",
+    iceberg: "IcebergCatalogResource",
+    jobs: "StreamingJobsResource | None" = None,
+) -> StreamLook:
+    """Looks at topics, event tables and (when given) jobs. Bounded by Kafka's own deadline."""
+    contracts = tuple(event_table(event) for event in EVENTS)
+    loaded = iceberg.tables(contracts)
+    described = kafka.describe()
+    runs = jobs.runs() if jobs is not None else {}
+    at = now_ms()
+    topics: dict[str, TopicLook | str] = {}
+    tables: dict[str, TableLook | str] = {}
+    for event, contract in zip(EVENTS, contracts, strict=True):
+        table = loaded[contract.name]
+        tables[event.name] = table if isinstance(table, str) else _table_look(table, at)
+        topic, seen = described[event.topic], tables[event.name]
+        mark = None if isinstance(seen, str) else seen.mark
+        topics[event.name] = topic if isinstance(topic, str) else look(event, topic, mark, at)
+    return StreamLook(at_ms=at, topics=topics, jobs=runs, tables=tables)
+
+
+def _table_look(table: "Table", at_ms: int) -> TableLook | str:
+    from retail_lakehouse.tables.marks import marked_snapshots
+
+    try:
+        marked = [snapshot for snapshot in marked_snapshots(table) if snapshot.mark]
+    except MarkError as error:
+        return str(error)
+    recent = [snapshot for snapshot in marked if snapshot.timestamp_ms >= at_ms - HOUR_MS]
+    last = marked[-1] if marked else None
+    return TableLook(first=recent[0] if recent else last, last=last)

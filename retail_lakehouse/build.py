@@ -1,0 +1,45 @@
+"""Everything that Dagster knows of the platform, put together in one place.
+
+Here: `build_defs`, used by `dagster dev`, by production and by tests. Not here: a definition
+itself. Building reads nothing and opens nothing: every client is opened where it is used.
+"""
+
+import dagster as dg
+
+from retail_lakehouse.assets.streaming_jobs import job_specs
+from retail_lakehouse.assets.tables import table_specs
+from retail_lakehouse.assets.topics import topic_assets
+from retail_lakehouse.checks.stream import stream_checks
+from retail_lakehouse.resources.iceberg import IcebergCatalogResource
+from retail_lakehouse.resources.kafka import KafkaResource
+from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
+from retail_lakehouse.sensors.stream import stream_sensor
+from retail_lakehouse.sensors.tables import tables_sensor
+from retail_lakehouse.settings import Settings
+
+
+def build_defs(settings: Settings, **overrides: object) -> dg.Definitions:
+    """The definitions for `settings`; `overrides` replace resources by their name.
+
+    Raises:
+        TypeError: an override names no resource.
+    """
+    resources: dict[str, object] = {
+        "kafka": KafkaResource.of(settings),
+        "iceberg": IcebergCatalogResource.of(settings),
+        "streaming_jobs": StreamingJobsResource.of(settings),
+    }
+    unknown = overrides.keys() - resources.keys()
+    if unknown:
+        raise TypeError(
+            f"There is no resource called {', '.join(sorted(unknown))}; the platform has "
+            f"{', '.join(sorted(resources))}."
+        )
+    return dg.Definitions(
+        assets=[topic_assets(settings), *job_specs(settings), *table_specs(settings)],
+        asset_checks=[stream_checks(settings)],
+        sensors=[stream_sensor(settings), tables_sensor(settings)],
+        resources=resources | overrides,
+        # Every run of ours is a few calls: a process for each step would cost more than the step.
+        executor=dg.in_process_executor,
+    )

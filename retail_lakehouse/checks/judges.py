@@ -1,0 +1,169 @@
+"""Verdicts on the stream: topics, jobs, tables.
+
+Here: pure functions from a look to a verdict with a sentence. Not here: Dagster's checks
+(`stream.py`), the look (`assets/stream.py`), thresholds (`contracts/service_levels.py`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from retail_lakehouse.assets.stream import StreamLook, TableLook
+from retail_lakehouse.assets.topics import TopicLook
+from retail_lakehouse.contracts.events import EventContract
+from retail_lakehouse.contracts.service_levels import ServiceLevels
+from retail_lakehouse.contracts.topics import TopicContract
+from retail_lakehouse.resources.job_runs import JobRun, JobState
+from retail_lakehouse.settings import Settings
+
+Figure = int | float | str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a check passed, in one sentence, with its figures. `warn_only`: no outage."""
+
+    passed: bool
+    sentence: str
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    warn_only: bool = False
+
+
+def judge_topic(seen: TopicLook | str, topic: TopicContract, settings: Settings) -> Verdict:
+    """The topic can be reached and has the partitions that its contract wants."""
+    if isinstance(seen, str):
+        return Verdict(False, seen)
+    wanted, present = settings.partitions(topic), len(seen.end)
+    figures = {"partitions": present, "records_written": seen.end_total}
+    if present < wanted:
+        return Verdict(
+            False,
+            f"{topic.name} has {present} partitions and {wanted} are wanted: the platform adds "
+            "the missing ones when it starts. Start it again.",
+            figures,
+        )
+    return Verdict(True, f"{topic.name} answers with {present} partitions.", figures)
+
+
+def judge_job(stream: StreamLook, event: str, settings: Settings, levels: ServiceLevels) -> Verdict:
+    """The job runs and commits while there is something to commit.
+
+    Stalled: records wait, and no mark came within `stalled_after_triggers` intervals. An interval
+    is the trigger, or the last batch where that took longer, and at start none counts yet.
+    """
+    run, topic, table = stream.jobs[event], stream.topics[event], stream.tables[event]
+    figures: dict[str, Figure] = {"state": run.state.value}
+    if run.state is not JobState.RUNNING:
+        return Verdict(False, run.sentence, figures)
+    if isinstance(topic, str):
+        return Verdict(
+            False, f"The {event} job runs, but its topic cannot be read: {topic}", figures
+        )
+    if isinstance(table, str):
+        return Verdict(
+            False, f"The {event} job runs, but its table cannot be read: {table}", figures
+        )
+    figures["backlog_records"] = topic.backlog
+    if table.committed_at_ms is not None:
+        figures["last_commit_age_seconds"] = _seconds(table.committed_at_ms, stream.at_ms)
+    quiet_since = _quiet_since(run, table)
+    if quiet_since is None or topic.backlog == 0:
+        return Verdict(True, f"The {event} job runs; {topic.backlog} records wait.", figures)
+    patience = levels.stalled_after_triggers * max(settings.trigger, _batch_seconds(table))
+    quiet = _seconds(quiet_since, stream.at_ms)
+    figures |= {"quiet_seconds": quiet, "stalled_after_seconds": round(patience, 1)}
+    if quiet > patience:
+        return Verdict(
+            False,
+            f"The {event} job is stalled: {topic.backlog} records wait and nothing was committed "
+            f"for {quiet:.0f} s ({levels.stalled_after_triggers} intervals are {patience:.0f} s). "
+            "Read the job's log; restart it: it goes on where its tables' marks end.",
+            figures,
+        )
+    return Verdict(True, f"The {event} job runs and commits; {topic.backlog} wait.", figures)
+
+
+def judge_ingest_lag(
+    stream: StreamLook, event: EventContract, levels: ServiceLevels, drained_at_ms: int | None
+) -> Verdict:
+    """How old the oldest record may be that has not landed: data time, not report time.
+
+    Nothing that waits is older than the newest record of the last mark. `drained_at_ms` is when
+    nothing waited for the last time, where that is known: after a quiet night the first record is
+    not a night old.
+    """
+    topic, table = stream.topics[event.name], stream.tables[event.name]
+    if isinstance(table, str):
+        return Verdict(False, table)
+    if isinstance(topic, str):
+        return Verdict(False, f"What has not landed cannot be known: {topic}")
+    figures: dict[str, Figure] = {"backlog_records": topic.backlog}
+    if topic.backlog == 0:
+        return Verdict(True, "Every record has landed.", figures | {"ingest_lag_seconds": 0.0})
+    known = [drained_at_ms, table.mark.broker_time.newest_ms if table.mark else None]
+    since = max((ms for ms in known if ms is not None), default=None)
+    if since is None:
+        return Verdict(
+            False,
+            f"{topic.backlog} records wait and none has ever landed: is the {event.name} job "
+            "running? See its own check.",
+            figures,
+        )
+    lag = _seconds(since, stream.at_ms)
+    figures |= {"ingest_lag_seconds": lag, "service_level_seconds": levels.ingest_lag_seconds}
+    words = f"{topic.backlog} records wait, the oldest for {lag:.0f} s at most"
+    if lag > levels.ingest_lag_seconds:
+        return Verdict(
+            False,
+            f"{words}: over the {levels.ingest_lag_seconds} s that are promised. See the check of "
+            f"the {event.name} job.",
+            figures,
+        )
+    return Verdict(True, f"{words}.", figures)
+
+
+def judge_quarantine_share(table: TableLook | str, levels: ServiceLevels) -> Verdict:
+    """Quarantined by records read over the last hour, or what of it is retained."""
+    if isinstance(table, str):
+        return Verdict(False, table)
+    first = table.first.mark if table.first else None
+    last = table.mark
+    if first is None or last is None or table.first is None or table.last is None:
+        return Verdict(True, "Nothing was read yet.")
+    # The oldest mark's own batch belongs to the window; its totals include it.
+    read = last.total.read - first.total.read + first.batch.read
+    bad = last.total.quarantined - first.total.quarantined + first.batch.quarantined
+    share = bad / read if read else 0.0
+    minutes = (table.last.timestamp_ms - first.batch_started_ms) / 60_000
+    figures: dict[str, Figure] = {
+        "quarantine_share": round(share, 5),
+        "quarantined": bad,
+        "read": read,
+        "window_minutes": round(minutes, 1),
+        "service_level_share": levels.quarantine_share,
+    }
+    words = f"{bad} of {read} records ({share:.2%}) of {minutes:.0f} minutes are quarantined"
+    if share > levels.quarantine_share:
+        return Verdict(
+            False,
+            f"{words}: over {levels.quarantine_share:.0%}. The table's `reason` and `detail` say "
+            "what producers send; mend it there, or widen the contract and replay.",
+            figures,
+        )
+    return Verdict(True, f"{words}.", figures)
+
+
+def _quiet_since(run: JobRun, table: TableLook) -> int | None:
+    """Since when nothing was committed: the last commit, or the job's start when that is later."""
+    if table.committed_at_ms is None or run.started_at_ms is None:
+        return table.committed_at_ms if run.started_at_ms is None else run.started_at_ms
+    return max(table.committed_at_ms, run.started_at_ms)
+
+
+def _batch_seconds(table: TableLook) -> float:
+    if table.last is None or table.last.mark is None:
+        return 0.0
+    return _seconds(table.last.mark.batch_started_ms, table.last.timestamp_ms)
+
+
+def _seconds(earlier_ms: int, later_ms: int) -> float:
+    return round((later_ms - earlier_ms) / 1000, 1)

@@ -1,0 +1,157 @@
+"""The checks of topics, streaming jobs and tables.
+
+Here: their specs, and one evaluation of them all from one look. Not here: the verdicts
+(`judges.py`), the look (`assets/stream.py`), when they are evaluated (`sensors/stream.py`).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import dagster as dg
+
+from retail_lakehouse.assets.keys import job_key, table_key, topic_key
+from retail_lakehouse.assets.stream import StreamLook, look_at_stream
+from retail_lakehouse.checks.judges import (
+    Verdict,
+    judge_ingest_lag,
+    judge_job,
+    judge_quarantine_share,
+    judge_topic,
+)
+from retail_lakehouse.contracts.events import EVENTS
+from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
+from retail_lakehouse.contracts.tables import event_table, quarantine_table
+from retail_lakehouse.resources.iceberg import IcebergCatalogResource
+from retail_lakehouse.resources.kafka import KafkaResource
+from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
+from retail_lakehouse.settings import Settings
+
+TOPIC_AVAILABLE = "topic_available"
+JOB_HEALTHY = "streaming_job_healthy"
+INGEST_LAG = "ingest_lag"
+QUARANTINE_SHARE = "quarantine_share"
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedCheck:
+    """One check and its verdict."""
+
+    key: dg.AssetCheckKey
+    verdict: Verdict
+
+    @property
+    def severity(self) -> dg.AssetCheckSeverity:
+        """WARN for what is no outage."""
+        return dg.AssetCheckSeverity.WARN if self.verdict.warn_only else dg.AssetCheckSeverity.ERROR
+
+    def result(self) -> dg.AssetCheckResult:
+        """As a check's button reports it, from inside a run."""
+        return dg.AssetCheckResult(
+            asset_key=self.key.asset_key,
+            check_name=self.key.name,
+            passed=self.verdict.passed,
+            severity=self.severity,
+            description=self.verdict.sentence,
+            metadata=dict(self.verdict.figures),
+        )
+
+    def evaluation(self) -> dg.AssetCheckEvaluation:
+        """As a sensor reports it, without a run."""
+        return dg.AssetCheckEvaluation(
+            asset_key=self.key.asset_key,
+            check_name=self.key.name,
+            passed=self.verdict.passed,
+            severity=self.severity,
+            description=self.verdict.sentence,
+            metadata=dict(self.verdict.figures),
+        )
+
+
+def stream_check_specs() -> list[dg.AssetCheckSpec]:
+    """The checks of every topic, job and table of the stream."""
+    specs = []
+    for event in EVENTS:
+        specs += [
+            dg.AssetCheckSpec(
+                TOPIC_AVAILABLE,
+                asset=topic_key(event),
+                description="The topic answers and has the partitions of its contract.",
+            ),
+            dg.AssetCheckSpec(
+                JOB_HEALTHY,
+                asset=job_key(event),
+                description="The job runs, and commits while records wait.",
+            ),
+            dg.AssetCheckSpec(
+                INGEST_LAG,
+                asset=table_key(event_table(event)),
+                description=(
+                    "Age of the oldest record that has not landed, against "
+                    f"{SERVICE_LEVELS.ingest_lag_seconds} s. Data time: a restart, a compaction "
+                    "or a late report makes it neither better nor worse."
+                ),
+            ),
+            dg.AssetCheckSpec(
+                QUARANTINE_SHARE,
+                asset=table_key(quarantine_table(event)),
+                description=(
+                    "Quarantined by records read over the last hour, against "
+                    f"{SERVICE_LEVELS.quarantine_share:.0%}."
+                ),
+            ),
+        ]
+    return specs
+
+
+def judge_stream(
+    stream: StreamLook, settings: Settings, drained_at_ms: Mapping[str, int] | None = None
+) -> list[JudgedCheck]:
+    """Every check of the stream, judged by one look.
+
+    `drained_at_ms`: by event name, when nothing waited for the last time, where that is known.
+    """
+    topics = {topic.event: topic for topic in settings.topics}
+    judged = []
+    for event in EVENTS:
+        name = event.name
+        verdicts = (
+            (
+                topic_key(event),
+                TOPIC_AVAILABLE,
+                judge_topic(stream.topics[name], topics[name], settings),
+            ),
+            (job_key(event), JOB_HEALTHY, judge_job(stream, name, settings, SERVICE_LEVELS)),
+            (
+                table_key(event_table(event)),
+                INGEST_LAG,
+                judge_ingest_lag(stream, event, SERVICE_LEVELS, (drained_at_ms or {}).get(name)),
+            ),
+            (
+                table_key(quarantine_table(event)),
+                QUARANTINE_SHARE,
+                judge_quarantine_share(stream.tables[name], SERVICE_LEVELS),
+            ),
+        )
+        judged += [
+            JudgedCheck(dg.AssetCheckKey(asset_key, check), verdict)
+            for asset_key, check, verdict in verdicts
+        ]
+    return judged
+
+
+def stream_checks(settings: Settings) -> dg.AssetChecksDefinition:
+    """The checks with their buttons."""
+
+    @dg.multi_asset_check(specs=stream_check_specs(), name="stream_checks", can_subset=True)
+    def evaluate_stream(
+        context: dg.AssetCheckExecutionContext,
+        kafka: KafkaResource,
+        iceberg: IcebergCatalogResource,
+        streaming_jobs: StreamingJobsResource,
+    ) -> Iterator[dg.AssetCheckResult]:
+        stream = look_at_stream(kafka, iceberg, streaming_jobs)
+        for judged in judge_stream(stream, settings):
+            if judged.key in context.selected_asset_check_keys:
+                yield judged.result()
+
+    return evaluate_stream

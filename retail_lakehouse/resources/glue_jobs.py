@@ -1,0 +1,124 @@
+"""Streaming jobs as AWS Glue runs them.
+
+Here: the state machine of a Glue job run and the three requests. Not here: the jobs' definitions
+(the AWS side's templates), the verdict on their health (`checks/`).
+Source: https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-jobs-runs.html
+"""
+
+from typing import Any
+
+from retail_lakehouse.resources.job_runs import JobRequestError, JobRun, JobState, Verb
+
+_STATES: dict[str, JobState] = {
+    "WAITING": JobState.STARTING,
+    "STARTING": JobState.STARTING,
+    "RUNNING": JobState.RUNNING,
+    "STOPPING": JobState.STOPPED,
+    "STOPPED": JobState.STOPPED,
+    # A streaming job has no end of its own: a run that ended well is a job that does not run.
+    "SUCCEEDED": JobState.STOPPED,
+    "FAILED": JobState.FAILED,
+    "ERROR": JobState.FAILED,
+    "TIMEOUT": JobState.FAILED,
+    "EXPIRED": JobState.FAILED,
+}
+_TIMEOUT_SECONDS = 5
+
+
+def glue_job_name(event: str) -> str:
+    """The Glue job of an event; its script is `glue_scripts/<event>_streaming.py`."""
+    return f"{event}_streaming"
+
+
+class GlueJobs:
+    """The runner on AWS. `client` is boto3's Glue client; made when not given."""
+
+    def __init__(self, region: str, client: Any = None) -> None:
+        self._region = region
+        self._given = client
+
+    def runs(self, events: tuple[str, ...]) -> dict[str, JobRun]:
+        """The newest run of each job, by event name; never raises for an outage."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        answers = {}
+        for event in events:
+            name = glue_job_name(event)
+            try:
+                found = self._client().get_job_runs(JobName=name, MaxResults=1)["JobRuns"]
+            except (BotoCoreError, ClientError) as error:
+                answers[event] = JobRun(
+                    event,
+                    JobState.UNKNOWN,
+                    f"Glue in {self._region} could not be asked about {name}: {error}. Check the "
+                    "credentials and the network of the host that runs Dagster.",
+                )
+                continue
+            answers[event] = self._run(event, found[0]) if found else _never_started(event, name)
+        return answers
+
+    def request(self, verb: Verb, event: str) -> str:
+        """Asks Glue; a start beside a live run is refused by the job's MaxConcurrentRuns of 1.
+
+        Raises:
+            JobRequestError: Glue refused or could not be reached.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        name = glue_job_name(event)
+        try:
+            if verb in ("stop", "restart"):
+                run = self.runs((event,))[event]
+                if run.run_id and run.state in (JobState.RUNNING, JobState.STARTING):
+                    self._client().batch_stop_job_run(JobName=name, JobRunIds=[run.run_id])
+                    if verb == "restart":
+                        return f"{name} is asked to stop; start it once its run has ended."
+            if verb == "stop":
+                return f"{name} is asked to stop."
+            started = self._client().start_job_run(JobName=name)["JobRunId"]
+        except (BotoCoreError, ClientError) as error:
+            raise JobRequestError(f"Glue did not {verb} {name}: {error}.") from error
+        return f"{name} is started as run {started}."
+
+    def _client(self) -> Any:
+        if self._given is None:
+            import boto3
+            from botocore.config import Config
+
+            self._given = boto3.client(
+                "glue",
+                region_name=self._region,
+                config=Config(
+                    connect_timeout=_TIMEOUT_SECONDS,
+                    read_timeout=_TIMEOUT_SECONDS,
+                    retries={"total_max_attempts": 2},
+                ),
+            )
+        return self._given
+
+    def _run(self, event: str, raw: dict[str, Any]) -> JobRun:
+        name, run_id, word = glue_job_name(event), str(raw["Id"]), str(raw["JobRunState"])
+        state = _STATES.get(word, JobState.UNKNOWN)
+        sentence = f"Glue's newest run of {name}, {run_id}, is {word}."
+        if state is JobState.FAILED:
+            reason = raw.get("ErrorMessage") or "Glue gives no message; see the run's log"
+            sentence += f" {reason}. Mend that, then start the job again."
+        elif state is JobState.STOPPED:
+            sentence += " Start the job to go on where its tables' marks end."
+        return JobRun(
+            event,
+            state,
+            sentence,
+            started_at_ms=int(raw["StartedOn"].timestamp() * 1000) if "StartedOn" in raw else None,
+            run_id=run_id,
+            url=(
+                f"https://{self._region}.console.aws.amazon.com/gluestudio/home"
+                f"?region={self._region}#/job/{name}/run/{run_id}"
+            ),
+        )
+
+
+def _never_started(event: str, name: str) -> JobRun:
+    return JobRun(
+        event, JobState.STOPPED, f"The Glue job {name} has never run. Start it to land events."
+    )

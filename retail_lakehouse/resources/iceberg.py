@@ -1,0 +1,42 @@
+"""The Iceberg catalog as a resource (SQLite locally, the Glue Data Catalog on AWS).
+
+Here: opening the catalog and loading the contract's tables, metadata only. Not here: how the
+catalog is configured (`retail_lakehouse.tables`), or reading rows: Dagster never scans a table.
+"""
+
+from typing import TYPE_CHECKING
+
+from retail_lakehouse.contracts.tables import TABLES, TableContract
+from retail_lakehouse.resources.platform import PlatformResource
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
+
+
+class IcebergCatalogResource(PlatformResource):
+    """The catalog that holds the platform's tables."""
+
+    def tables(self, contracts: tuple[TableContract, ...] = TABLES) -> "dict[str, Table | str]":
+        """Each contract's table by its name; a sentence in place of one that cannot be loaded.
+
+        The sentence says what is wrong and what to do, ready for a check to show. Looking makes
+        nothing: a catalog that is not there yet stays so.
+        """
+        from pyiceberg.exceptions import NoSuchTableError
+
+        from retail_lakehouse.tables.catalog import CatalogError, open_catalog
+
+        try:
+            catalog = open_catalog(self.platform())
+        except CatalogError as error:
+            return {contract.name: str(error) for contract in contracts}
+        answers: dict[str, Table | str] = {}
+        for contract in contracts:
+            try:
+                answers[contract.name] = catalog.load_table(contract.identifier)
+            except NoSuchTableError:
+                answers[contract.name] = (
+                    f"The table {contract.qualified_name} does not exist. The platform makes it "
+                    "from its contract when it starts: start it with `retail-lakehouse dev`."
+                )
+        return answers

@@ -1,0 +1,55 @@
+"""What is known of a streaming job, whoever runs it.
+
+Here: the typed answer and the interface of those who give it. Not here: the local supervisor's or
+Glue's way to ask (`streaming_jobs.py`, `glue_jobs.py`), or the verdict on it (`checks/`).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, Protocol
+
+Verb = Literal["start", "stop", "restart"]
+
+
+class JobState(StrEnum):
+    """Whether a streaming job runs."""
+
+    RUNNING = "running"
+    STARTING = "starting"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    """Whoever runs it cannot be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRun:
+    """One job's newest run: its state, and a sentence that says so with what to do."""
+
+    event: str
+    state: JobState
+    sentence: str
+    started_at_ms: int | None = None
+    run_id: str | None = None
+    """Process id locally, job run id on Glue."""
+    url: str | None = None
+
+
+class JobRunner(Protocol):
+    """Who starts and stops streaming jobs: the local supervisor, or Glue."""
+
+    def runs(self, events: tuple[str, ...]) -> dict[str, JobRun]:
+        """The newest run of each job, by event name; never raises for an outage."""
+        ...
+
+    def request(self, verb: Verb, event: str) -> str:
+        """Asks for a start, stop or restart and returns what was answered.
+
+        Raises:
+            JobRequestError: nobody could be asked, or the answer was no.
+        """
+        ...
+
+
+class JobRequestError(RuntimeError):
+    """A start, stop or restart that could not be had."""

@@ -1,0 +1,78 @@
+"""Streaming jobs as the local supervisor runs them.
+
+Here: its answers as the platform's job states. Not here: the supervisor or its socket
+(`retail_lakehouse.local`).
+"""
+
+from pathlib import Path
+
+from retail_lakehouse.local.control import (
+    ControlError,
+    ProcessState,
+    ProcessStatus,
+    SupervisorClient,
+    SupervisorNotRunningError,
+)
+from retail_lakehouse.resources.job_runs import JobRequestError, JobRun, JobState, Verb
+
+_STATES: dict[ProcessState, JobState] = {
+    ProcessState.STARTING: JobState.STARTING,
+    ProcessState.RUNNING: JobState.RUNNING,
+    ProcessState.STOPPING: JobState.STOPPED,
+    ProcessState.STOPPED: JobState.STOPPED,
+    ProcessState.WAITING: JobState.FAILED,
+    ProcessState.CRASHING: JobState.FAILED,
+}
+
+
+class LocalJobs:
+    """The runner on one machine; jobs are processes named as their events."""
+
+    def __init__(self, root: Path) -> None:
+        self._client = SupervisorClient(root)
+
+    def runs(self, events: tuple[str, ...]) -> dict[str, JobRun]:
+        """The newest run of each job, by event name; never raises for an outage."""
+        try:
+            told = self._client.status()
+        except SupervisorNotRunningError as error:
+            return {event: JobRun(event, JobState.STOPPED, str(error)) for event in events}
+        except ControlError as error:
+            return {event: JobRun(event, JobState.UNKNOWN, str(error)) for event in events}
+        return {event: _run(event, told.get(event)) for event in events}
+
+    def request(self, verb: Verb, event: str) -> str:
+        """Asks the supervisor.
+
+        Raises:
+            JobRequestError: no supervisor runs, or the job did not follow.
+        """
+        try:
+            status = self._client.request(verb, event)
+        except (SupervisorNotRunningError, ControlError) as error:
+            raise JobRequestError(str(error)) from error
+        return f"The {event} job is {status.state.value}."
+
+
+def _run(event: str, status: ProcessStatus | None) -> JobRun:
+    if status is None:
+        return JobRun(
+            event,
+            JobState.STOPPED,
+            f"The supervisor has no {event} job: it was started with fewer jobs. End it and start "
+            "the whole platform with `retail-lakehouse dev`.",
+        )
+    sentence = f"The {event} job is {status.state.value}"
+    sentence += f" as process {status.pid}." if status.pid is not None else "."
+    if status.message:
+        sentence += f" {status.message}"
+    if _STATES[status.state] is JobState.FAILED:
+        sentence += f" Its log is {status.log}."
+    started = None if status.started_at is None else int(status.started_at * 1000)
+    return JobRun(
+        event,
+        _STATES[status.state],
+        sentence,
+        started_at_ms=started,
+        run_id=None if status.pid is None else str(status.pid),
+    )

@@ -1,0 +1,82 @@
+"""Which verdicts are worth an event: those at an edge, and a heartbeat.
+
+Here: the memory of what was reported last, as a sensor's cursor keeps it. Not here: sensors.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+HEARTBEAT_SECONDS = 300
+
+
+class Edge(StrEnum):
+    """How something compares with what was reported of it last."""
+
+    FIRST = "first"
+    CHANGED = "changed"
+    HEARTBEAT = "heartbeat"
+    PERSISTING = "persisting"
+    """Nothing new and not yet time for a heartbeat: not worth an event."""
+
+
+@dataclass(slots=True)
+class Memory:
+    """What was reported last and when, by name; turned into a cursor and back as JSON."""
+
+    reported: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Name -> (state, epoch ms of the report)."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Whatever else a sensor has to keep from tick to tick."""
+
+    @staticmethod
+    def from_cursor(cursor: str | None) -> "Memory":
+        """The memory in a cursor; an empty one when there is none.
+
+        Raises:
+            CursorError: the cursor was not written by `to_cursor`.
+        """
+        if not cursor:
+            return Memory()
+        try:
+            raw = json.loads(cursor)
+            return Memory(
+                reported={name: (str(s), int(ms)) for name, (s, ms) in raw["reported"].items()},
+                facts=dict(raw["facts"]),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CursorError(
+                f"The sensor's cursor cannot be read ({cursor[:80]!r}): reset it on the sensor's "
+                "page; at most one report too many follows."
+            ) from error
+
+    def to_cursor(self) -> str:
+        """The memory as a cursor."""
+        return json.dumps(
+            {"reported": self.reported, "facts": self.facts}, sort_keys=True, separators=(",", ":")
+        )
+
+    def edge(self, name: str, state: str, now_ms: int) -> Edge:
+        """Compares `state` with the last report of `name`; remembers it if it is worth an event."""
+        before = self.reported.get(name)
+        if before is None:
+            edge = Edge.FIRST
+        elif before[0] != state:
+            edge = Edge.CHANGED
+        elif now_ms - before[1] >= HEARTBEAT_SECONDS * 1000:
+            edge = Edge.HEARTBEAT
+        else:
+            return Edge.PERSISTING
+        self.reported[name] = (state, now_ms)
+        return edge
+
+    def forget_except(self, names: Iterable[str]) -> None:
+        """Drops what is not watched any more, so that a cursor does not grow with renames."""
+        kept = set(names)
+        self.reported = {name: told for name, told in self.reported.items() if name in kept}
+
+
+class CursorError(ValueError):
+    """A cursor that is not ours."""

@@ -1,0 +1,123 @@
+"""The sensor that watches topics, streaming jobs and the lag between them and the tables.
+
+Here: one look a tick, and which of it is reported. Not here: the look, the verdicts.
+"""
+
+import logging
+
+import dagster as dg
+
+from retail_lakehouse.assets.keys import job_key
+from retail_lakehouse.assets.stream import StreamLook, look_at_stream
+from retail_lakehouse.assets.streaming_jobs import job_observation
+from retail_lakehouse.assets.topics import TopicLook, topic_observation
+from retail_lakehouse.checks.stream import JudgedCheck, judge_stream
+from retail_lakehouse.contracts.events import EVENTS
+from retail_lakehouse.resources.iceberg import IcebergCatalogResource
+from retail_lakehouse.resources.kafka import KafkaResource
+from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
+from retail_lakehouse.sensors.edges import Edge, Memory
+from retail_lakehouse.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+OBSERVE_EVERY_SECONDS = 60
+"""A topic's rate and backlog are plotted: finer than the heartbeat, coarser than the tick."""
+
+StreamEvent = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
+
+
+def stream_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Watches the stream every `sensor_seconds`."""
+
+    @dg.sensor(
+        name="watch_stream",
+        minimum_interval_seconds=settings.sensor_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Topics, streaming jobs, ingest lag and quarantine share; events at edges.",
+    )
+    def watch_stream(
+        context: dg.SensorEvaluationContext,
+        kafka: KafkaResource,
+        iceberg: IcebergCatalogResource,
+        streaming_jobs: StreamingJobsResource,
+    ) -> dg.SensorResult:
+        memory = Memory.from_cursor(context.cursor)
+        stream = look_at_stream(kafka, iceberg, streaming_jobs)
+        drained = _drained(stream, memory)
+        judged = judge_stream(stream, settings, drained)
+        events: list[StreamEvent] = [
+            *_topic_events(stream, memory),
+            *_job_events(stream, memory),
+            *check_events(judged, memory, stream.at_ms),
+        ]
+        failing = [check for check in judged if not check.verdict.passed]
+        return dg.SensorResult(
+            asset_events=events,
+            cursor=memory.to_cursor(),
+            skip_reason=None if events else f"Nothing new; {summary(failing)}",
+        )
+
+    return watch_stream
+
+
+def check_events(
+    judged: list[JudgedCheck], memory: Memory, at_ms: int
+) -> list[dg.AssetCheckEvaluation]:
+    """The evaluations worth an event; edges are logged as new or recovered."""
+    events = []
+    for check in judged:
+        state = "passed" if check.verdict.passed else "failed"
+        name = f"{check.key.asset_key.to_user_string()}:{check.key.name}"
+        edge = memory.edge(name, state, at_ms)
+        if edge is Edge.PERSISTING:
+            continue
+        if edge is Edge.CHANGED:
+            word = "recovered" if check.verdict.passed else "new failure"
+            logger.info("%s: %s. %s", word, name, check.verdict.sentence)
+        events.append(check.evaluation())
+    return events
+
+
+def summary(failing: list[JudgedCheck]) -> str:
+    """What still fails, in one line, for the list of ticks."""
+    if not failing:
+        return "all checks pass."
+    first = failing[0].verdict.sentence
+    return f"{len(failing)} checks still fail; the first: {first}"
+
+
+def _drained(stream: StreamLook, memory: Memory) -> dict[str, int]:
+    drained: dict[str, int] = memory.facts.setdefault("drained_at_ms", {})
+    for event in EVENTS:
+        topic = stream.topics[event.name]
+        if isinstance(topic, TopicLook) and topic.landed_until is not None and not topic.backlog:
+            drained[event.name] = stream.at_ms
+    return drained
+
+
+def _topic_events(stream: StreamLook, memory: Memory) -> list[dg.AssetObservation]:
+    observed: dict[str, list[int]] = memory.facts.setdefault("observed", {})
+    events = []
+    for event in EVENTS:
+        topic = stream.topics[event.name]
+        if isinstance(topic, str):
+            continue
+        before = observed.get(event.name)
+        if before is not None and stream.at_ms - before[0] < OBSERVE_EVERY_SECONDS * 1000:
+            continue
+        events.append(topic_observation(topic, (before[0], before[1]) if before else None))
+        observed[event.name] = [stream.at_ms, topic.end_total]
+    return events
+
+
+def _job_events(stream: StreamLook, memory: Memory) -> list[dg.AssetObservation]:
+    return [
+        job_observation(run, event)
+        for event in EVENTS
+        for run in (stream.jobs[event.name],)
+        if memory.edge(
+            job_key(event).to_user_string(), f"{run.state.value} {run.run_id}", stream.at_ms
+        )
+        is not Edge.PERSISTING
+    ]
