@@ -25,6 +25,22 @@ from retail_lakehouse.contracts.view_contract import (
     ViewKind,
 )
 
+__all__ = [
+    "ARRIVALS",
+    "EXTERNAL_SCHEMA",
+    "IDENTIFIER",
+    "MART_SCHEMA",
+    "MATERIALIZED_VIEWS",
+    "VIEWS",
+    "ViewColumn",
+    "ViewContract",
+    "ViewContractError",
+    "ViewKind",
+    "arrivals_view",
+    "view_named",
+    "view_sql",
+]
+
 
 def _columns(*columns: tuple[str, Kind, str]) -> tuple[ViewColumn, ...]:
     return tuple(ViewColumn(*column) for column in columns)

@@ -1,0 +1,1 @@
+DELETE FROM {mart}.view_definitions WHERE name = %s

@@ -1,0 +1,1 @@
+SELECT name, kind, sql_sha256 FROM {mart}.view_definitions
