@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     max_offsets_per_trigger: int = Field(0, ge=0)
     """0: 60,000 locally; on AWS twice the peak rate of 80,000/s a trigger."""
     dedupe_horizon_hours: int = Field(24, ge=1, le=168)
+    accept_loss: str = ""
+    """A Kafka topic id: a streaming job that stopped because records of this topic are gone goes
+    on without them."""
     snapshot_retention_minutes: int = Field(0, ge=0)
     """0: 15 locally, 7 days on AWS. Also the grace of files that maintenance replaced."""
     refresh_interval_seconds: int = Field(0, ge=0)
@@ -63,7 +66,7 @@ class Settings(BaseSettings):
 
     broker_heap_mb: int = Field(384, ge=128)
     spark_heap_mb: int = Field(640, ge=384)
-    spark_cores: int = Field(2, ge=1)
+    spark_cores: int = Field(1, ge=1)
     warehouse_memory_mb: int = Field(512, ge=64)
     cold_start_seconds: float = Field(0.0, ge=0)
     """How long the stand-in warehouse takes to wake up, to rehearse Serverless' cold start."""

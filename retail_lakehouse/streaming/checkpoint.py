@@ -1,0 +1,135 @@
+"""Spark's checkpoint, held against the marks.
+
+Here: reading the offsets of a checkpoint, judging whether it agrees with the table, moving it
+aside. Not here: what Spark does with one that agrees.
+
+The table carries the progress; the checkpoint is a convenience. One that says anything else than
+the marks (deleted, moved, cut short, older, newer, another table's) is never repaired.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+
+class CheckpointDamagedError(ValueError):
+    """A file of the checkpoint is not as Spark writes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointState:
+    """Offsets by partition of the last batch that was committed, and of one planned after it."""
+
+    committed_batch: int | None
+    committed: dict[int, int]
+    planned: dict[int, int] | None
+
+
+class CheckpointFiles:
+    """The checkpoint's folder through Hadoop's file system: local or s3://…"""
+
+    def __init__(self, spark: SparkSession, location: str) -> None:
+        jvm: Any = spark._jvm
+        self._jvm = jvm
+        self.location = location
+        self._path = jvm.org.apache.hadoop.fs.Path(location)
+        self._fs = self._path.getFileSystem(spark._jsc.hadoopConfiguration())  # type: ignore[attr-defined]
+
+    def exists(self) -> bool:
+        """Whether there is a checkpoint at all."""
+        return bool(self._fs.exists(self._path))
+
+    def batches(self, log: str) -> list[int]:
+        """Batch ids in the checkpoint's `offsets` or `commits` log, ascending."""
+        folder = self._jvm.org.apache.hadoop.fs.Path(self._path, log)
+        if not self._fs.exists(folder):
+            return []
+        names = [status.getPath().getName() for status in self._fs.listStatus(folder)]
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def read(self, log: str, batch_id: int) -> str:
+        """The text of one entry of a log."""
+        path = self._jvm.org.apache.hadoop.fs.Path(self._path, f"{log}/{batch_id}")
+        stream = self._fs.open(path)
+        try:
+            data = self._jvm.org.apache.commons.io.IOUtils.toByteArray(stream)
+        finally:
+            stream.close()
+        return bytes(data).decode("utf-8")
+
+    def move_aside(self, suffix: str) -> str:
+        """Renames the checkpoint's folder; returns its new location."""
+        aside = f"{self.location}.{suffix}"
+        if not self._fs.rename(self._path, self._jvm.org.apache.hadoop.fs.Path(aside)):
+            raise CheckpointDamagedError(
+                f"The checkpoint {self.location} disagrees with the table and could not be moved "
+                f"to {aside}. Move it by hand, then start the job again."
+            )
+        return aside
+
+
+def read_state(files: CheckpointFiles, topic: str) -> CheckpointState:
+    """The offsets that the checkpoint stands for.
+
+    Raises:
+        CheckpointDamagedError: a file is cut short, garbage, or of another topic.
+    """
+    planned_batches, committed_batches = files.batches("offsets"), files.batches("commits")
+    if committed_batches and (not planned_batches or planned_batches[-1] < committed_batches[-1]):
+        raise CheckpointDamagedError("the offsets of its last committed batch are gone")
+    committed_batch = committed_batches[-1] if committed_batches else None
+    committed: dict[int, int] = {}
+    if committed_batch is not None:
+        parse_commit(files.read("commits", committed_batch))
+        if committed_batch not in planned_batches:
+            raise CheckpointDamagedError("the offsets of its last committed batch are gone")
+        committed = parse_offsets(files.read("offsets", committed_batch), topic)
+    planned = None
+    if planned_batches and planned_batches[-1] != committed_batch:
+        if planned_batches[-1] != (0 if committed_batch is None else committed_batch + 1):
+            raise CheckpointDamagedError("batches are missing between its two logs")
+        planned = parse_offsets(files.read("offsets", planned_batches[-1]), topic)
+    return CheckpointState(committed_batch, committed, planned)
+
+
+def planned_end(files: CheckpointFiles, topic: str, batch_id: int) -> dict[int, int]:
+    """The end offsets (exclusive) that Spark has planned for a batch, by partition."""
+    return parse_offsets(files.read("offsets", batch_id), topic)
+
+
+def parse_offsets(text: str, topic: str) -> dict[int, int]:
+    """Offsets by partition from one entry of the offsets log (version, metadata, one source)."""
+    lines = text.splitlines()
+    if len(lines) != 3 or lines[0] != "v1":
+        raise CheckpointDamagedError("a file of its offsets log is cut short or not Spark's")
+    try:
+        topics = json.loads(lines[2])
+        return {int(partition): int(offset) for partition, offset in topics[topic].items()}
+    except KeyError:
+        raise CheckpointDamagedError("it belongs to another topic") from None
+    except (ValueError, TypeError, AttributeError):
+        raise CheckpointDamagedError("a file of its offsets log is garbage") from None
+
+
+def parse_commit(text: str) -> None:
+    """Checks one entry of the commit log."""
+    if not text.startswith("v1"):
+        raise CheckpointDamagedError("a file of its commit log is cut short or not Spark's")
+
+
+def agrees(state: CheckpointState, until: Mapping[int, int]) -> bool:
+    """Whether going on from the checkpoint reads exactly what lies past the marks.
+
+    The marks may stand at the last committed batch, or at the one planned after it: then the kill
+    came between the table's commit and Spark's, and the batch's records are below `until`.
+    """
+    return _same(state.committed, until) or (
+        state.planned is not None and _same(state.planned, until)
+    )
+
+
+def _same(left: Mapping[int, int], right: Mapping[int, int]) -> bool:
+    return all(left.get(p, 0) == right.get(p, 0) for p in left.keys() | right.keys())

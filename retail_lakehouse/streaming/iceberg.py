@@ -1,0 +1,135 @@
+"""The Iceberg tables through the job's JVM.
+
+Here: marks, snapshots, specs and expiry of one table, and marked appends. Not here: what is
+appended. The JVM's Iceberg is used, so that a job needs nothing that Glue does not bring.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from retail_lakehouse.contracts.mark import SUMMARY_KEY, Mark
+from retail_lakehouse.contracts.tables import TableContract
+
+
+class TableNotReadyError(RuntimeError):
+    """A table that the job writes is not there or not as the platform makes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFacts:
+    """One snapshot of the main branch: its id, operation and mark."""
+
+    snapshot_id: int
+    operation: str
+    mark: Mark | None
+
+
+class JobTable:
+    """One table that a job reads and writes. `name` is catalog.database.table."""
+
+    def __init__(self, spark: SparkSession, catalog: str, contract: TableContract) -> None:
+        self._spark = spark
+        self.contract = contract
+        self.name = f"{catalog}.{contract.qualified_name}"
+        self._loaded: Any = None
+
+    def load(self) -> Any:
+        """Iceberg's own table object, as the catalog has it now.
+
+        Raises:
+            TableNotReadyError: the catalog has no such table.
+        """
+        from py4j.protocol import Py4JJavaError
+
+        jvm: Any = self._spark._jvm
+        try:
+            if self._loaded is None:
+                self._loaded = jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(
+                    self._spark._jsparkSession, self.name
+                )
+            else:
+                self._loaded.refresh()
+        except Py4JJavaError as error:
+            raise TableNotReadyError(
+                f"The table {self.name} cannot be loaded ({error.java_exception.getMessage()}). "
+                "Tables are made before jobs start: run `retail-lakehouse dev`, or apply the "
+                "deployment, then start the job again."
+            ) from error
+        return self._loaded
+
+    def uuid(self) -> str:
+        """The table's own id, which a table made again under the same name does not share."""
+        return str(self.load().uuid().toString())
+
+    def snapshots_back(self) -> "list[SnapshotFacts]":
+        """The main branch from the current snapshot back to the oldest that is left."""
+        table = self.load()
+        facts = []
+        snapshot = table.currentSnapshot()
+        while snapshot is not None:
+            facts.append(_facts(snapshot))
+            parent = snapshot.parentId()
+            snapshot = None if parent is None else table.snapshot(parent)
+        return facts
+
+    def last_mark(self) -> Mark | None:
+        """The newest mark on the main branch."""
+        table = self.load()
+        snapshot = table.currentSnapshot()
+        while snapshot is not None:
+            mark = _facts(snapshot).mark
+            if mark is not None:
+                return mark
+            parent = snapshot.parentId()
+            snapshot = None if parent is None else table.snapshot(parent)
+        return None
+
+    def current_snapshot_id(self) -> int | None:
+        """Id of the current snapshot; None for a table without one."""
+        snapshot = self.load().currentSnapshot()
+        return None if snapshot is None else int(snapshot.snapshotId())
+
+    def landing_spec_id(self) -> int:
+        """Id of the partition spec that the streaming writer uses."""
+        wanted = list(self.contract.landing_partition_by or self.contract.partition_by)
+        specs = self.load().specs()
+        for spec_id in specs.keySet():
+            if [field.name() for field in specs.get(spec_id).fields()] == wanted:
+                return int(spec_id)
+        raise TableNotReadyError(
+            f"The table {self.name} has no partition spec over {', '.join(wanted)}. Run "
+            "`retail-lakehouse dev`, or apply the deployment, to bring it to its contract."
+        )
+
+    def append(self, rows: DataFrame, mark: Mark, spec_id: int) -> None:
+        """Appends `rows` in one commit that carries `mark`."""
+        writer = rows.writeTo(self.name).option("output-spec-id", str(spec_id))
+        for key, value in mark.to_summary().items():
+            writer = writer.option(f"snapshot-property.{key}", value)
+        writer.append()
+
+    def expire(self, older_than_ms: int, keep_at_least: int = 5) -> None:
+        """Expires old snapshots and the files that only they need.
+
+        The retention is longer than the longest query, so a file goes only after every reader
+        that may have opened it (https://iceberg.apache.org/docs/latest/maintenance/).
+        """
+        (
+            self.load()
+            .expireSnapshots()
+            .expireOlderThan(older_than_ms)
+            .retainLast(keep_at_least)
+            .cleanExpiredFiles(True)
+            .commit()
+        )
+
+
+def _facts(snapshot: Any) -> SnapshotFacts:
+    text = snapshot.summary().get(SUMMARY_KEY)
+    return SnapshotFacts(
+        snapshot_id=int(snapshot.snapshotId()),
+        operation=str(snapshot.operation()),
+        mark=None if text is None else Mark.from_summary({SUMMARY_KEY: str(text)}),
+    )

@@ -1,0 +1,90 @@
+"""What a job finds when it starts, and whether it may go on.
+
+Here: topic and marks compared, and the offsets to start from. Not here: Spark.
+
+A job never steps over a loss by itself: it stops with a sentence that says what is gone and how to
+accept it. Exit status 3 tells the supervisor that starting again by itself is no use.
+"""
+
+from collections.abc import Mapping
+
+from retail_lakehouse.contracts.mark import Mark
+from retail_lakehouse.streaming.kafka import EARLIEST, TopicFacts
+
+EXIT_LOSS = 3
+
+
+class LossError(RuntimeError):
+    """Records are gone, or cannot be told from others; a person has to say what holds."""
+
+
+def check_topic(topic: str, live: TopicFacts, marks: list[Mark | None], accepted: str) -> None:
+    """Refuses a topic that is not the one the marks speak of.
+
+    Raises:
+        LossError: the topic was made again, or its records carry a producer's clock.
+    """
+    if live.timestamp_type != "LogAppendTime":
+        raise LossError(
+            f"The topic {topic} has message.timestamp.type={live.timestamp_type}: a record's fate "
+            "would hang on its producer's clock. Set it to LogAppendTime, then start the job again."
+        )
+    for mark in marks:
+        if mark is None or mark.topic_id == live.topic_id or accepted == live.topic_id:
+            continue
+        covered = sum(mark.until.values())
+        raise LossError(
+            f"The topic {topic} was deleted and made again: the table has landed {covered} offsets "
+            f"of topic id {mark.topic_id}, and Kafka now has {live.topic_id}. What the old topic "
+            "held past those offsets is lost. If that is known, start the job once with "
+            f"RETAIL_LAKEHOUSE_ACCEPT_LOSS={live.topic_id}; it then begins at the new topic's "
+            "first record."
+        )
+
+
+def check_offsets(
+    topic: str, live: TopicFacts, until: Mapping[int, int], accepted: str
+) -> dict[int, int]:
+    """The `until` to go on from, partition by partition.
+
+    Returns `until` unchanged, or, where a loss was accepted, moved to what Kafka still has.
+
+    Raises:
+        LossError: Kafka no longer has the records at a partition's `until`.
+    """
+    moved = dict(until)
+    for partition, offset in sorted(until.items()):
+        if partition not in live.end:
+            raise LossError(
+                f"Partition {partition} of {topic} is gone, and the table has landed it up to "
+                f"offset {offset}: Kafka never removes a partition, so this is another topic or "
+                "another cluster. Point the job at the right one."
+            )
+        earliest, end = live.earliest[partition], live.end[partition]
+        if offset < earliest:
+            lost = (
+                f"offsets {offset} to {earliest - 1} ({earliest - offset} records at the most) "
+                "were removed by retention before they landed"
+            )
+            moved[partition] = earliest
+        elif offset > end:
+            lost = (
+                f"Kafka ends at offset {end} but the table has landed up to {offset}: the broker "
+                f"lost {offset - end} records it had acknowledged, and will give their offsets to "
+                "new ones"
+            )
+            moved[partition] = end
+        else:
+            continue
+        if accepted != live.topic_id:
+            raise LossError(
+                f"Partition {partition} of {topic}: {lost}. If that is known, start the job once "
+                f"with RETAIL_LAKEHOUSE_ACCEPT_LOSS={live.topic_id}; it then goes on at offset "
+                f"{moved[partition]}."
+            )
+    return moved
+
+
+def starting_offsets(live: TopicFacts, until: Mapping[int, int]) -> dict[int, int]:
+    """Where each partition's reading starts; one that is new starts at its first record."""
+    return {partition: until.get(partition, EARLIEST) for partition in sorted(live.end)}
