@@ -1,0 +1,1 @@
+"""Tests, mirroring the package; each is named after the rule it locks."""

@@ -6,17 +6,25 @@ Belongs here: reads, on the local broker and on MSK alike. Doesn't belong here: 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from retail_lakehouse.kafka.connection import (
     DEFAULT_TIMEOUT_SECONDS,
     ClientConfig,
     Deadline,
     KafkaRefusedError,
+    LeaderMovingError,
     admin_client,
     partition_counts,
 )
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
+
+_RETRY_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,8 @@ class TopicDescription:
 
     Attributes:
         name: Its name.
-        topic_id: Its id as Kafka prints it (URL-safe base64, 22 characters); a topic made anew has another one.
+        topic_id: Its id as Kafka prints it (URL-safe base64, 22 characters). A topic that was
+            deleted and made anew has another one.
         partitions: One entry a partition, in order.
     """
 
@@ -100,14 +109,28 @@ def describe_topics(
         KafkaUnreachableError: The cluster did not answer in time.
         KafkaRefusedError: It refused.
     """
+    deadline, client = Deadline(config, timeout_seconds), admin_client(config)
+    while True:
+        try:
+            if names is None:
+                every = partition_counts(client, deadline)
+                asked = sorted(name for name in every if not name.startswith("__"))
+            else:
+                asked = list(names)
+            return _describe(client, asked, deadline)
+        except LeaderMovingError:
+            # So it is for a moment after a topic is made, and when a broker goes.
+            if deadline.passed():
+                raise
+            time.sleep(_RETRY_SECONDS)
+
+
+def _describe(
+    client: AdminClient, names: Sequence[str], deadline: Deadline
+) -> tuple[TopicDescription, ...]:
     from confluent_kafka import TopicCollection, TopicPartition
     from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
-    deadline, client = Deadline(config, timeout_seconds), admin_client(config)
-    if names is None:
-        names = sorted(
-            name for name in partition_counts(client, deadline) if not name.startswith("__")
-        )
     if not names:
         return ()
     asked = client.describe_topics(TopicCollection(list(names)), request_timeout=deadline.left())

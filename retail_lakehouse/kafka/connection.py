@@ -33,6 +33,10 @@ class KafkaRefusedError(RuntimeError):
     """The cluster answered, and refused."""
 
 
+class LeaderMovingError(KafkaUnreachableError):
+    """A partition has no broker that leads it at this moment; asked again, the cluster answers."""
+
+
 class TopicMissingError(KafkaRefusedError):
     """A topic that is asked for does not exist."""
 
@@ -92,6 +96,17 @@ class Deadline:
             KafkaError.BROKER_NOT_AVAILABLE,
         ):
             return self.unreachable()
+        if cause.code() in (
+            KafkaError.NOT_LEADER_FOR_PARTITION,
+            KafkaError.LEADER_NOT_AVAILABLE,
+            KafkaError.FENCED_LEADER_EPOCH,
+            KafkaError.UNKNOWN_LEADER_EPOCH,
+            KafkaError.KAFKA_STORAGE_ERROR,
+        ):
+            return LeaderMovingError(
+                f"Kafka at {self.servers} has no leader yet for {what}: {cause.str()}. "
+                "If this lasts, see the broker's log."
+            )
         if cause.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             return TopicMissingError(
                 f"Kafka at {self.servers} has no {what}. Topics are made from their contracts "

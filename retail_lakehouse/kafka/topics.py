@@ -13,6 +13,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from retail_lakehouse.kafka.admin import describe_topics
 from retail_lakehouse.kafka.connection import (
     DEFAULT_TIMEOUT_SECONDS,
     ClientConfig,
@@ -86,6 +87,8 @@ def ensure_topics(
     _grow(client, present, existing, details, deadline)
     _alter(client, present, details, deadline)
     _await_leaders(client, topics, deadline)
+    # The metadata names a leader a moment before that broker leads.
+    describe_topics(config, [topic.name for topic in topics], deadline.left())
     return tuple(
         TopicChange(topic.name, "created")
         if topic.name not in details

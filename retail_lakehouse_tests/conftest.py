@@ -1,0 +1,85 @@
+"""What tests share: the cache of jars, Java, one real broker a session, topics of one's own.
+
+Belongs here: fixtures that several rooms need. Doesn't belong here: fixtures of one room.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from retail_lakehouse.kafka.topics import TopicSpec, ensure_topics
+from retail_lakehouse.local import jars, ports
+from retail_lakehouse.local.broker import Broker
+from retail_lakehouse.local.java import JavaHome, find_java
+
+MakeTopic = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def cache_dir() -> Path:
+    """The cache that outlives test runs, so that jars are fetched once a machine."""
+    told = os.environ.get("RETAIL_LAKEHOUSE_CACHE_DIR", "")
+    return Path(told) if told else Path(__file__).parents[1] / ".lakehouse" / "cache"
+
+
+@pytest.fixture(scope="session")
+def java_home() -> JavaHome:
+    """The Java that the platform would take here."""
+    return find_java(os.environ)
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A loopback port that nobody uses now."""
+    return ports.free_port()
+
+
+@pytest.fixture(scope="session")
+def broker_jars(cache_dir: Path, java_home: JavaHome) -> list[Path]:
+    """The class path of the broker."""
+    return jars.resolve("broker", cache_dir, java_home)
+
+
+@pytest.fixture(scope="session")
+def spark_jars(cache_dir: Path, java_home: JavaHome) -> list[Path]:
+    """What `spark.jars` wants, in the order of its names."""
+    return jars.resolve("spark", cache_dir, java_home)
+
+
+@pytest.fixture(scope="session")
+def broker(
+    tmp_path_factory: pytest.TempPathFactory, java_home: JavaHome, broker_jars: list[Path]
+) -> Iterator[Broker]:
+    """A real broker for the whole session: use topics of your own, and leave it running."""
+    running = Broker(
+        tmp_path_factory.mktemp("broker"),
+        java_home,
+        broker_jars,
+        port=ports.free_port(),
+        controller_port=ports.free_port(),
+        heap_mb=256,
+    )
+    running.start(timeout_seconds=120)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def make_topic(broker: Broker, request: pytest.FixtureRequest) -> MakeTopic:
+    """Make topics that no other test has: `make_topic(partitions=1, configs=None) -> name`."""
+
+    def make(partitions: int = 1, configs: Mapping[str, str] | None = None) -> str:
+        # Kafka allows 249 characters, and a test's name with parameters may have more and others.
+        stem = re.sub(r"[^A-Za-z0-9._-]", "_", str(request.node.name))[:80]
+        name = f"{stem}.{uuid.uuid4().hex[:8]}"
+        wish = TopicSpec(name, partitions, 1, dict(configs or {}))
+        ensure_topics({"bootstrap.servers": broker.bootstrap_servers}, [wish], timeout_seconds=60)
+        return name
+
+    return make

@@ -1,0 +1,175 @@
+"""Rules of fetching jars: once, whole, by coordinates, inside the cache folder."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from retail_lakehouse.local import jars
+from retail_lakehouse.local.java import JavaHome
+
+_NO_JAVA = JavaHome(Path("/nowhere"), "JAVA_HOME", "17")
+
+
+def _fake_ivy(tmp_path: Path, script: str) -> JavaHome:
+    """A Java that records each run and then does `script` with $LIB as the folder to fill."""
+    source = tmp_path / "source.jar"
+    with zipfile.ZipFile(source, "w") as archive:
+        archive.writestr("a", "a")
+    program = tmp_path / "jdk" / "bin" / "java"
+    program.parent.mkdir(parents=True)
+    program.write_text(
+        "#!/bin/sh\n"
+        f"echo run >> {tmp_path}/runs\n"
+        'for word; do last="$word"; done\n'
+        'LIB=$(dirname "$last"); mkdir -p "$LIB"\n'
+        f"JAR={source}\n{script}\n"
+    )
+    program.chmod(0o755)
+    return JavaHome(tmp_path / "jdk", "JAVA_HOME", "17.0.9")
+
+
+def _runs(tmp_path: Path) -> int:
+    runs = tmp_path / "runs"
+    return len(runs.read_text().splitlines()) if runs.exists() else 0
+
+
+GOOD = 'cp "$JAR" "$LIB/b-1.jar"; cp "$JAR" "$LIB/a-1.jar"'
+
+
+def test_jars_come_sorted_and_a_second_call_starts_nothing(tmp_path: Path) -> None:
+    java = _fake_ivy(tmp_path, GOOD)
+    first = jars.resolve("broker", tmp_path / "cache", java, environ={})
+    assert [jar.name for jar in first] == ["a-1.jar", "b-1.jar"]
+    assert jars.resolve("broker", tmp_path / "cache", _NO_JAVA, environ={}) == first
+    assert _runs(tmp_path) == 1
+
+
+def test_nothing_but_the_jars_stays_in_the_cache(tmp_path: Path) -> None:
+    jars.resolve("broker", tmp_path / "cache", _fake_ivy(tmp_path, GOOD), environ={})
+    left = {entry.name for entry in (tmp_path / "cache" / "jars").iterdir()}
+    assert len(left) == 2
+    assert "broker.lock" in left
+
+
+@pytest.mark.parametrize("damage", ["missing", "short", "manifest"])
+def test_a_half_finished_cache_is_noticed_and_redone(tmp_path: Path, damage: str) -> None:
+    java = _fake_ivy(tmp_path, GOOD)
+    first = jars.resolve("broker", tmp_path / "cache", java, environ={})
+    if damage == "missing":
+        first[0].unlink()
+    elif damage == "short":
+        first[0].write_bytes(first[0].read_bytes()[:-1])
+    else:
+        (first[0].parent / "manifest.json").write_text('{"bytes_by_jar": ')
+    again = jars.resolve("broker", tmp_path / "cache", java, environ={})
+    assert again == first
+    assert all(zipfile.is_zipfile(jar) for jar in again)
+    assert _runs(tmp_path) == 2
+
+
+def test_a_failure_on_what_an_interrupted_run_left_is_tried_once_more_from_nothing(
+    tmp_path: Path,
+) -> None:
+    java = _fake_ivy(tmp_path, f'if [ -e "$LIB/../home/stale" ]; then exit 1; fi; {GOOD}')
+    jars.resolve("broker", tmp_path / "cache", java, environ={})
+    folder = next(each for each in (tmp_path / "cache" / "jars").iterdir() if each.is_dir())
+    (folder / "manifest.json").unlink()
+    stale = folder.with_name(f"{folder.name}.partial") / "home" / "stale"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    assert len(jars.resolve("broker", tmp_path / "cache", java, environ={})) == 2
+    assert _runs(tmp_path) == 3
+
+
+def test_two_at_once_fetch_once(tmp_path: Path) -> None:
+    java = _fake_ivy(tmp_path, f"sleep 0.5; {GOOD}")
+    answers: list[list[Path]] = []
+
+    def ask() -> None:
+        answers.append(jars.resolve("broker", tmp_path / "cache", java, environ={}))
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 3
+    assert answers[0] == answers[1] == answers[2]
+    assert _runs(tmp_path) == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [
+        ("echo 'Host nowhere.example not found. url=x'; exit 1", "cannot be reached.*HTTPS_PROXY"),
+        ("echo ':: org.x#y;1.0: not found'; exit 1", r"does not have org\.x#y;1\.0"),
+        ('echo broken > "$LIB/a-1.jar"', r"came damaged \(a-1\.jar\)"),
+        ("echo something else; exit 3", "something else"),
+        ("true", "could not be fetched"),
+    ],
+)
+def test_a_failed_fetch_is_one_sentence(tmp_path: Path, script: str, sentence: str) -> None:
+    with pytest.raises(jars.JarsUnavailableError, match=sentence):
+        jars.resolve("broker", tmp_path / "cache", _fake_ivy(tmp_path, script), environ={})
+
+
+def test_a_fetch_that_hangs_ends_at_its_deadline(tmp_path: Path) -> None:
+    started = time.monotonic()
+    with pytest.raises(jars.JarsUnavailableError, match="did not end in time"):
+        jars.resolve(
+            "broker",
+            tmp_path / "cache",
+            _fake_ivy(tmp_path, "exec sleep 30"),
+            environ={},
+            timeout_seconds=1.0,
+        )
+    assert time.monotonic() - started < 10
+
+
+def test_a_java_that_cannot_be_started_is_named(tmp_path: Path) -> None:
+    with pytest.raises(jars.JarsUnavailableError, match="/nowhere/bin/java could not be started"):
+        jars.resolve("broker", tmp_path / "cache", _NO_JAVA, environ={})
+
+
+def test_other_coordinates_are_another_cache_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    java = _fake_ivy(tmp_path, GOOD)
+    first = jars.resolve("broker", tmp_path / "cache", java, environ={})
+    other = {**jars.COORDINATES, "broker": (jars.Coordinate("org.x", "y", "2"),)}
+    monkeypatch.setattr(jars, "COORDINATES", other)
+    assert jars.resolve("broker", tmp_path / "cache", java, environ={}) != first
+
+
+def test_the_pyspark_that_is_installed_is_the_version_of_the_connector() -> None:
+    bundled = {jar.name for jar in jars.bundled_jars_dir().glob("spark-core_*.jar")}
+    assert bundled == {f"spark-core_2.12-{jars.SPARK_VERSION}.jar"}
+
+
+@pytest.mark.stack
+def test_spark_gets_only_what_pyspark_lacks(spark_jars: list[Path]) -> None:
+    def module(jar: Path) -> str:
+        return re.split(r"-\d", jar.name)[0]
+
+    names = {module(jar) for jar in spark_jars}
+    assert {
+        "iceberg-spark-runtime",
+        "spark-sql-kafka",
+        "sqlite-jdbc",
+        "kafka-clients",
+        "commons-pool2",
+    } <= names
+    assert not names & {module(jar) for jar in jars.bundled_jars_dir().glob("*.jar")}
+
+
+@pytest.mark.stack
+def test_the_broker_gets_a_logging_binding(broker_jars: list[Path]) -> None:
+    names = {jar.name for jar in broker_jars}
+    assert f"kafka_2.13-{jars.KAFKA_VERSION}.jar" in names
+    assert any(name.startswith("log4j-slf4j-impl") for name in names)
