@@ -4,17 +4,23 @@ Here: `build_defs`, used by `dagster dev`, by production and by tests. Not here:
 itself. Building reads nothing and opens nothing: every client is opened where it is used.
 """
 
+import warnings
+
 import dagster as dg
 
 from retail_lakehouse.assets.streaming_jobs import job_specs
 from retail_lakehouse.assets.tables import table_specs
 from retail_lakehouse.assets.topics import topic_assets
+from retail_lakehouse.assets.views import materialized_view_assets, plain_view_specs
 from retail_lakehouse.checks.stream import stream_checks
+from retail_lakehouse.checks.views import view_checks
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.kafka import KafkaResource
 from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
+from retail_lakehouse.resources.warehouse import WarehouseResource
 from retail_lakehouse.sensors.stream import stream_sensor
 from retail_lakehouse.sensors.tables import tables_sensor
+from retail_lakehouse.sensors.views import views_sensor
 from retail_lakehouse.settings import Settings
 
 
@@ -27,6 +33,7 @@ def build_defs(settings: Settings, **overrides: object) -> dg.Definitions:
     resources: dict[str, object] = {
         "kafka": KafkaResource.of(settings),
         "iceberg": IcebergCatalogResource.of(settings),
+        "warehouse": WarehouseResource.of(settings),
         "streaming_jobs": StreamingJobsResource.of(settings),
     }
     unknown = overrides.keys() - resources.keys()
@@ -35,11 +42,24 @@ def build_defs(settings: Settings, **overrides: object) -> dg.Definitions:
             f"There is no resource called {', '.join(sorted(unknown))}; the platform has "
             f"{', '.join(sorted(resources))}."
         )
+    with warnings.catch_warnings():
+        # Observable assets and code references are beta in Dagster 1.13, and its version is pinned.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return _definitions(settings, resources | overrides)
+
+
+def _definitions(settings: Settings, resources: dict[str, object]) -> dg.Definitions:
     return dg.Definitions(
-        assets=[topic_assets(settings), *job_specs(settings), *table_specs(settings)],
-        asset_checks=[stream_checks(settings)],
-        sensors=[stream_sensor(settings), tables_sensor(settings)],
-        resources=resources | overrides,
+        assets=[
+            topic_assets(settings),
+            *job_specs(settings),
+            *table_specs(settings),
+            materialized_view_assets(settings),
+            *plain_view_specs(settings),
+        ],
+        asset_checks=[stream_checks(settings), view_checks(settings)],
+        sensors=[stream_sensor(settings), tables_sensor(settings), views_sensor(settings)],
+        resources=resources,
         # Every run of ours is a few calls: a process for each step would cost more than the step.
         executor=dg.in_process_executor,
     )

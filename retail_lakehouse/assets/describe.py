@@ -11,13 +11,14 @@ from typing import Any
 import dagster as dg
 
 from retail_lakehouse.contracts.fields import Column, Field, Kind
+from retail_lakehouse.contracts.views import ViewColumn
 
 _REPO = Path(__file__).resolve().parents[2]
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def column_schema(columns: Sequence[Column | Field]) -> dg.TableSchema:
-    """Columns of a table, or fields of an event, as Dagster's table schema."""
+def column_schema(columns: Sequence[Column | Field | ViewColumn]) -> dg.TableSchema:
+    """Columns of a table or view, or fields of an event, as Dagster's table schema."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
@@ -28,7 +29,10 @@ def column_schema(columns: Sequence[Column | Field]) -> dg.TableSchema:
                     else column.kind.value
                 ),
                 description=column.doc,
-                constraints=dg.TableColumnConstraints(nullable=not column.required),
+                # The contract of a view does not say which of its columns can be NULL.
+                constraints=dg.TableColumnConstraints(
+                    nullable=isinstance(column, ViewColumn) or not column.required
+                ),
             )
             for column in columns
         ]

@@ -6,7 +6,8 @@ Here: how a thing of the contracts is called in Dagster. Not here: the things.
 import dagster as dg
 
 from retail_lakehouse.contracts.events import EventContract
-from retail_lakehouse.contracts.tables import TableContract
+from retail_lakehouse.contracts.tables import DATABASE, TableContract
+from retail_lakehouse.contracts.views import ViewContract
 
 OWNER = "team:data-platform"
 
@@ -15,6 +16,7 @@ JOBS_GROUP = "streaming_jobs"
 TABLES_GROUP = "event_tables"
 QUARANTINE_GROUP = "quarantine"
 DIMENSIONS_GROUP = "dimensions"
+MATERIALIZED_VIEWS_GROUP = "materialized_views"
 VIEWS_GROUP = "views"
 
 TABLE_GROUPS = {
@@ -39,6 +41,11 @@ def table_key(contract: TableContract) -> dg.AssetKey:
     return dg.AssetKey(list(contract.identifier))
 
 
-def view_key(schema: str, name: str) -> dg.AssetKey:
+def table_key_named(name: str) -> dg.AssetKey:
+    """An Iceberg table by its name without the database."""
+    return dg.AssetKey([DATABASE, name])
+
+
+def view_key(view: ViewContract) -> dg.AssetKey:
     """A view of the warehouse."""
-    return dg.AssetKey([schema, name])
+    return dg.AssetKey([view.schema, view.name])

@@ -86,12 +86,17 @@ def look_at_stream(
 
 
 def _table_look(table: "Table", at_ms: int) -> TableLook | str:
-    from retail_lakehouse.tables.marks import marked_snapshots
+    from retail_lakehouse.tables.marks import newest_first
 
+    first = last = None
     try:
-        marked = [snapshot for snapshot in marked_snapshots(table) if snapshot.mark]
+        for snapshot in newest_first(table):
+            if snapshot.mark is None:
+                continue
+            last = last or snapshot
+            if snapshot.timestamp_ms < at_ms - HOUR_MS:
+                break
+            first = snapshot
     except MarkError as error:
         return str(error)
-    recent = [snapshot for snapshot in marked if snapshot.timestamp_ms >= at_ms - HOUR_MS]
-    last = marked[-1] if marked else None
-    return TableLook(first=recent[0] if recent else last, last=last)
+    return TableLook(first=first or last, last=last)

@@ -5,14 +5,13 @@ Here: their specs, and one evaluation of them all from one look. Not here: the v
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import dagster as dg
 
 from retail_lakehouse.assets.keys import job_key, table_key, topic_key
 from retail_lakehouse.assets.stream import StreamLook, look_at_stream
+from retail_lakehouse.checks.judged import JudgedCheck
 from retail_lakehouse.checks.judges import (
-    Verdict,
     judge_ingest_lag,
     judge_job,
     judge_quarantine_share,
@@ -30,41 +29,6 @@ TOPIC_AVAILABLE = "topic_available"
 JOB_HEALTHY = "streaming_job_healthy"
 INGEST_LAG = "ingest_lag"
 QUARANTINE_SHARE = "quarantine_share"
-
-
-@dataclass(frozen=True, slots=True)
-class JudgedCheck:
-    """One check and its verdict."""
-
-    key: dg.AssetCheckKey
-    verdict: Verdict
-
-    @property
-    def severity(self) -> dg.AssetCheckSeverity:
-        """WARN for what is no outage."""
-        return dg.AssetCheckSeverity.WARN if self.verdict.warn_only else dg.AssetCheckSeverity.ERROR
-
-    def result(self) -> dg.AssetCheckResult:
-        """As a check's button reports it, from inside a run."""
-        return dg.AssetCheckResult(
-            asset_key=self.key.asset_key,
-            check_name=self.key.name,
-            passed=self.verdict.passed,
-            severity=self.severity,
-            description=self.verdict.sentence,
-            metadata=dict(self.verdict.figures),
-        )
-
-    def evaluation(self) -> dg.AssetCheckEvaluation:
-        """As a sensor reports it, without a run."""
-        return dg.AssetCheckEvaluation(
-            asset_key=self.key.asset_key,
-            check_name=self.key.name,
-            passed=self.verdict.passed,
-            severity=self.severity,
-            description=self.verdict.sentence,
-            metadata=dict(self.verdict.figures),
-        )
 
 
 def stream_check_specs() -> list[dg.AssetCheckSpec]:

@@ -3,23 +3,20 @@
 Here: one look a tick, and which of it is reported. Not here: the look, the verdicts.
 """
 
-import logging
-
 import dagster as dg
 
 from retail_lakehouse.assets.keys import job_key
 from retail_lakehouse.assets.stream import StreamLook, look_at_stream
 from retail_lakehouse.assets.streaming_jobs import job_observation
 from retail_lakehouse.assets.topics import TopicLook, topic_observation
-from retail_lakehouse.checks.stream import JudgedCheck, judge_stream
+from retail_lakehouse.checks.stream import judge_stream
 from retail_lakehouse.contracts.events import EVENTS
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.kafka import KafkaResource
 from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
 from retail_lakehouse.sensors.edges import Edge, Memory
+from retail_lakehouse.sensors.reports import check_events, tick_sentence
 from retail_lakehouse.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 OBSERVE_EVERY_SECONDS = 60
 """A topic's rate and backlog are plotted: finer than the heartbeat, coarser than the tick."""
@@ -51,40 +48,13 @@ def stream_sensor(settings: Settings) -> dg.SensorDefinition:
             *_job_events(stream, memory),
             *check_events(judged, memory, stream.at_ms),
         ]
-        failing = [check for check in judged if not check.verdict.passed]
         return dg.SensorResult(
             asset_events=events,
             cursor=memory.to_cursor(),
-            skip_reason=None if events else f"Nothing new; {summary(failing)}",
+            skip_reason=tick_sentence(len(events), judged),
         )
 
     return watch_stream
-
-
-def check_events(
-    judged: list[JudgedCheck], memory: Memory, at_ms: int
-) -> list[dg.AssetCheckEvaluation]:
-    """The evaluations worth an event; edges are logged as new or recovered."""
-    events = []
-    for check in judged:
-        state = "passed" if check.verdict.passed else "failed"
-        name = f"{check.key.asset_key.to_user_string()}:{check.key.name}"
-        edge = memory.edge(name, state, at_ms)
-        if edge is Edge.PERSISTING:
-            continue
-        if edge is Edge.CHANGED:
-            word = "recovered" if check.verdict.passed else "new failure"
-            logger.info("%s: %s. %s", word, name, check.verdict.sentence)
-        events.append(check.evaluation())
-    return events
-
-
-def summary(failing: list[JudgedCheck]) -> str:
-    """What still fails, in one line, for the list of ticks."""
-    if not failing:
-        return "all checks pass."
-    first = failing[0].verdict.sentence
-    return f"{len(failing)} checks still fail; the first: {first}"
 
 
 def _drained(stream: StreamLook, memory: Memory) -> dict[str, int]:

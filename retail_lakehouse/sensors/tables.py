@@ -47,11 +47,11 @@ def tables_sensor(settings: Settings) -> dg.SensorDefinition:
                 # Also past a compaction: the walk from there on is shorter.
                 seen[contract.name] = current.snapshot_id
         # The outage itself is the failed `ingest_lag` check of `watch_stream`; this is its echo.
-        reason = unseen[0] if unseen else "No new snapshot."
+        reported = f"{len(events)} tables have new data." if events else "No new snapshot."
         return dg.SensorResult(
             asset_events=events,
             cursor=memory.to_cursor(),
-            skip_reason=None if events else reason,
+            skip_reason=unseen[0] if unseen else reported,
         )
 
     return report_snapshots

@@ -4,6 +4,7 @@ Here: snapshots with their marks, from metadata alone. Not here: what a mark mea
 (`contracts/mark.py`), or writing one.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,13 +42,24 @@ def marked_snapshots(table: "Table", after: int | None = None) -> list[MarkedSna
     `after` stops the walk at that snapshot (exclusive); when it has expired, the walk goes to the
     oldest one left.
     """
-    chain: list[Snapshot] = []
-    snapshot = table.current_snapshot()
-    while snapshot is not None and snapshot.snapshot_id != after:
+    chain: list[MarkedSnapshot] = []
+    for snapshot in newest_first(table):
+        if snapshot.snapshot_id == after:
+            break
         chain.append(snapshot)
+    return chain[::-1]
+
+
+def newest_first(table: "Table") -> Iterator[MarkedSnapshot]:
+    """Walks the main branch back from its newest snapshot, reading each mark only when asked.
+
+    For whoever needs the last hour of a table that keeps a week.
+    """
+    snapshot = table.current_snapshot()
+    while snapshot is not None:
+        yield _marked(snapshot)
         parent = snapshot.parent_snapshot_id
         snapshot = None if parent is None else table.snapshot_by_id(parent)
-    return [_marked(snapshot) for snapshot in reversed(chain)]
 
 
 def last_mark(table: "Table") -> Mark | None:

@@ -1,0 +1,273 @@
+"""The views of the warehouse: materialized ones that really refresh, plain ones on top.
+
+Here: specs, which views are due, one refresh (the Materialize button's and the sensor's) and its
+metadata. Not here: the SQL (`contracts/`), the session (`resources/warehouse.py`), the tick
+(`sensors/views.py`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from retail_lakehouse.assets.describe import code_reference, column_schema, moment, seconds_between
+from retail_lakehouse.assets.keys import (
+    MATERIALIZED_VIEWS_GROUP,
+    OWNER,
+    VIEWS_GROUP,
+    table_key_named,
+    view_key,
+)
+from retail_lakehouse.assets.stream import HOUR_MS, now_ms
+from retail_lakehouse.assets.view_record import ViewRecord, write_records
+from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
+from retail_lakehouse.contracts.tables import TABLES, TableContract
+from retail_lakehouse.contracts.views import (
+    EXTERNAL_SCHEMA,
+    MATERIALIZED_VIEWS,
+    VIEWS,
+    ViewContract,
+)
+from retail_lakehouse.resources.iceberg import IcebergCatalogResource
+from retail_lakehouse.resources.warehouse import WarehouseResource
+from retail_lakehouse.settings import Settings
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
+
+    from retail_lakehouse.warehouse.refresh import RefreshResult
+
+BUTTON_PATIENCE_SECONDS = 60.0
+"""How long a button waits for a view that the sensor is refreshing."""
+
+_BASE_NAMES = {name for view in MATERIALIZED_VIEWS for name in view.source_tables}
+BASE_TABLES: tuple[TableContract, ...] = tuple(t for t in TABLES if t.name in _BASE_NAMES)
+
+
+@dataclass(frozen=True, slots=True)
+class BaseLook:
+    """A table under views: its newest data snapshot, and when each one came, newest first."""
+
+    newest: int | None
+    arrivals: tuple[tuple[int, int], ...]
+    """(snapshot id, epoch ms) of the data snapshots of the last hour, or of the newest one."""
+
+    def waiting_since_ms(self, served: int | None) -> int | None:
+        """When the first data came that a view which serves `served` does not show.
+
+        An hour ago at most: longer than any service level.
+        """
+        first = None
+        for snapshot_id, arrived_ms in self.arrivals:
+            if snapshot_id == served:
+                break
+            first = arrived_ms
+        return first
+
+
+def look_at_bases(iceberg: IcebergCatalogResource) -> dict[str, BaseLook | str]:
+    """Every table under a materialized view; a sentence in place of one that cannot be loaded."""
+    since_ms = now_ms() - HOUR_MS
+    return {
+        name: table if isinstance(table, str) else _base_look(table, since_ms)
+        for name, table in iceberg.tables(BASE_TABLES).items()
+    }
+
+
+def due_views(
+    bases: Mapping[str, BaseLook | str], records: Mapping[str, ViewRecord]
+) -> list[ViewContract]:
+    """The views whose tables have data that their last refresh did not see."""
+    return [view for view in MATERIALIZED_VIEWS if _is_due(view, bases, records.get(view.name))]
+
+
+def refresh_and_record(
+    views: Sequence[ViewContract],
+    warehouse: WarehouseResource,
+    bases: Mapping[str, BaseLook | str],
+    root: Path,
+    label: str,
+    patience_seconds: float = 0.0,
+) -> "list[RefreshResult]":
+    """Refreshes the views in one session, writes down what came of it, and returns that.
+
+    Raises:
+        WarehouseError: there is no session, it broke, or the views were never created.
+    """
+    results = warehouse.refresh(views, label, patience_seconds)
+    at = now_ms()
+    sources = {view.name: view.source_tables for view in views}
+    records = {
+        result.view: ViewRecord(
+            refreshed_at_ms=at,
+            duration_seconds=round(result.duration_seconds, 3),
+            rows=result.rows,
+            newest_event_ms=result.newest_event_ms,
+            refresh_status=result.status,
+            state=result.state,
+            latency_seconds=_rounded(result.latency_seconds),
+            incremental=result.incremental,
+            base_snapshots={
+                name: base.newest
+                for name in sources[result.view]
+                if isinstance(base := bases[name], BaseLook)
+            },
+        )
+        for result in results
+        if result.ok
+    }
+    if records:
+        write_records(root, records)
+    return results
+
+
+def view_metadata(result: "RefreshResult", at_ms: int) -> dict[str, Any]:
+    """Metadata of one refresh, the same from the button and from the sensor."""
+    metadata: dict[str, Any] = {
+        "refresh_seconds": round(result.duration_seconds, 3),
+        "refresh_status": result.status,
+    }
+    if result.incremental is not None:
+        metadata["incremental"] = result.incremental
+    if result.state is not None:
+        metadata["state"] = result.state
+    if result.rows is not None:
+        metadata["dagster/row_count"] = result.rows
+    if result.latency_seconds is not None:
+        metadata["warehouse_latency_seconds"] = _rounded(result.latency_seconds)
+    if result.newest_event_ms is not None:
+        metadata["newest_event"] = moment(result.newest_event_ms)
+        metadata["age_seconds"] = seconds_between(result.newest_event_ms, at_ms)
+        metadata["dagster/last_updated_timestamp"] = moment(result.newest_event_ms)
+    return metadata
+
+
+def view_data_version(view: ViewContract, bases: Mapping[str, BaseLook | str]) -> str:
+    """The data snapshots that the view shows: it changes when, and only when, they do."""
+    looks = (bases[name] for name in view.source_tables)
+    return ".".join(str(base.newest) for base in looks if isinstance(base, BaseLook))
+
+
+def view_materialization(
+    view: ViewContract,
+    result: "RefreshResult",
+    bases: Mapping[str, BaseLook | str],
+    at_ms: int,
+) -> dg.AssetMaterialization:
+    """The event that the sensor reports, equal to what the Materialize button leaves."""
+    return dg.AssetMaterialization(
+        asset_key=view_key(view),
+        metadata=view_metadata(result, at_ms),
+        tags={"dagster/data_version": view_data_version(view, bases)},
+    )
+
+
+def materialized_view_assets(settings: Settings) -> dg.AssetsDefinition:
+    """The materialized views; Materialize refreshes the chosen ones in one warehouse session."""
+    by_key = {view_key(view): view for view in MATERIALIZED_VIEWS}
+
+    @dg.multi_asset(
+        name="refresh_views",
+        specs=[_spec(view, settings) for view in MATERIALIZED_VIEWS],
+        can_subset=True,
+    )
+    def refresh_views(
+        context: dg.AssetExecutionContext,
+        warehouse: WarehouseResource,
+        iceberg: IcebergCatalogResource,
+    ) -> Iterator[dg.MaterializeResult[Any]]:
+        from retail_lakehouse.warehouse.errors import WarehouseError
+
+        chosen = [view for key, view in by_key.items() if key in context.selected_asset_keys]
+        bases = look_at_bases(iceberg)
+        try:
+            results = refresh_and_record(
+                chosen,
+                warehouse,
+                bases,
+                settings.root,
+                f"dagster-run:{context.run.run_id}",
+                BUTTON_PATIENCE_SECONDS,
+            )
+        except WarehouseError as error:
+            raise dg.Failure(description=str(error)) from error
+        at = now_ms()
+        for view, result in zip(chosen, results, strict=True):
+            if result.ok:
+                yield dg.MaterializeResult(
+                    asset_key=view_key(view),
+                    metadata=view_metadata(result, at),
+                    data_version=dg.DataVersion(view_data_version(view, bases)),
+                )
+        failed = [f"{result.view}: {result.status}" for result in results if not result.ok]
+        if failed:
+            raise dg.Failure(description=" ".join(failed))
+
+    return refresh_views
+
+
+def plain_view_specs(settings: Settings) -> list[dg.AssetSpec]:
+    """The plain views: computed when they are queried, so there is nothing to refresh."""
+    return [_spec(view, settings) for view in VIEWS if not view.is_materialized]
+
+
+def _spec(view: ViewContract, settings: Settings) -> dg.AssetSpec:
+    policy = None
+    if view.is_materialized:
+        policy = dg.FreshnessPolicy.time_window(
+            fail_window=timedelta(seconds=SERVICE_LEVELS.serving_lag_seconds),
+            warn_window=timedelta(
+                seconds=SERVICE_LEVELS.ingest_lag_seconds + settings.refresh_seconds
+            ),
+        )
+    return dg.AssetSpec(
+        view_key(view),
+        deps=[_dependency(name) for name in view.depends_on],
+        description=view.doc,
+        group_name=MATERIALIZED_VIEWS_GROUP if view.is_materialized else VIEWS_GROUP,
+        owners=[OWNER],
+        kinds={"redshift", "sql"} if view.is_materialized else {"redshift", "view"},
+        metadata={
+            "dagster/table_name": view.qualified_name,
+            "dagster/column_schema": column_schema(view.columns),
+            **code_reference(f"retail_lakehouse/contracts/sql/{view.sql_file}", "The view's SQL"),
+        },
+        freshness_policy=policy,
+    )
+
+
+def _dependency(name: str) -> dg.AssetKey:
+    schema, _, relation = name.partition(".")
+    if schema == EXTERNAL_SCHEMA:
+        return table_key_named(relation)
+    return dg.AssetKey([schema, relation])
+
+
+def _base_look(table: "Table", since_ms: int) -> BaseLook:
+    from retail_lakehouse.tables.marks import newest_first
+
+    arrivals: list[tuple[int, int]] = []
+    for snapshot in newest_first(table):
+        if arrivals and snapshot.timestamp_ms < since_ms:
+            break
+        if snapshot.is_news:
+            arrivals.append((snapshot.snapshot_id, snapshot.timestamp_ms))
+    return BaseLook(newest=arrivals[0][0] if arrivals else None, arrivals=tuple(arrivals))
+
+
+def _is_due(
+    view: ViewContract, bases: Mapping[str, BaseLook | str], record: ViewRecord | None
+) -> bool:
+    looks = {name: bases[name] for name in view.source_tables}
+    return all(isinstance(base, BaseLook) for base in looks.values()) and any(
+        record is None or record.base_snapshots.get(name) != base.newest
+        for name, base in looks.items()
+        if isinstance(base, BaseLook)
+    )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)

@@ -1,0 +1,83 @@
+"""Verdicts on the views.
+
+Here: pure functions from the record of a refresh, and the tables under it, to a verdict with a
+sentence. Not here: Dagster's checks (`views.py`), thresholds (`contracts/service_levels.py`). No
+verdict asks the warehouse: every query bills.
+"""
+
+from collections.abc import Mapping
+
+from retail_lakehouse.assets.view_record import ViewRecord
+from retail_lakehouse.assets.views import BaseLook
+from retail_lakehouse.checks.judges import Figure, Verdict
+from retail_lakehouse.contracts.service_levels import ServiceLevels
+from retail_lakehouse.contracts.views import ViewContract
+
+
+def judge_serving_lag(
+    view: ViewContract,
+    record: ViewRecord | None,
+    bases: Mapping[str, BaseLook | str],
+    outage: str | None,
+    at_ms: int,
+    levels: ServiceLevels,
+) -> Verdict:
+    """How long data that has landed waits to be seen in the view.
+
+    `outage` is the sentence of a refresh that has just failed: it is red at once, not only when
+    the service level is broken.
+    """
+    if outage is not None:
+        return Verdict(False, outage)
+    for base in (bases[name] for name in view.source_tables):
+        if isinstance(base, str):
+            return Verdict(False, base)
+    served = record.base_snapshots if record else {}
+    waiting = [
+        since
+        for name in view.source_tables
+        if isinstance(base := bases[name], BaseLook)
+        and (since := base.waiting_since_ms(served.get(name))) is not None
+    ]
+    figures: dict[str, Figure] = {"service_level_seconds": levels.serving_lag_seconds}
+    if record is not None and record.newest_event_ms is not None:
+        figures["age_seconds"] = round((at_ms - record.newest_event_ms) / 1000, 1)
+    if not waiting:
+        words = "The view shows everything that has landed." if record else "Nothing has landed."
+        return Verdict(True, words, figures)
+    lag = round((at_ms - min(waiting)) / 1000, 1)
+    figures["serving_lag_seconds"] = lag
+    words = f"Data that has landed waits for {view.name} for {lag:.0f} s"
+    if lag > levels.serving_lag_seconds:
+        return Verdict(
+            False,
+            f"{words}: over the {levels.serving_lag_seconds} s that are promised. See the sensor "
+            "refresh_due_views and the warehouse's log.",
+            figures,
+        )
+    return Verdict(True, f"{words}.", figures)
+
+
+def judge_incremental(view: ViewContract, record: ViewRecord | None) -> Verdict:
+    """The last refresh folded what arrived instead of computing the view from nothing.
+
+    A full recomputation is right but dear: it is a warning.
+    """
+    if record is None:
+        return Verdict(True, f"{view.name} was not refreshed yet.")
+    figures: dict[str, Figure] = {
+        "refresh_seconds": record.duration_seconds,
+        "refresh_status": record.refresh_status,
+    }
+    if record.incremental is False:
+        return Verdict(
+            False,
+            f"The last refresh of {view.name} recomputed it in full: {record.refresh_status}. Its "
+            "base snapshot is gone, or its SQL is not incremental; keep snapshots for longer than "
+            "the gap between refreshes.",
+            figures,
+            warn_only=True,
+        )
+    if record.incremental is None:
+        return Verdict(True, "The warehouse did not say how it refreshed.", figures)
+    return Verdict(True, f"The last refresh folded a delta: {record.refresh_status}.", figures)

@@ -1,0 +1,81 @@
+"""The checks of the materialized views.
+
+Here: their specs, and one evaluation of them all. Not here: the verdicts (`view_judges.py`), when
+they are evaluated (`sensors/views.py`).
+"""
+
+from collections.abc import Iterator, Mapping
+
+import dagster as dg
+
+from retail_lakehouse.assets.keys import view_key
+from retail_lakehouse.assets.stream import now_ms
+from retail_lakehouse.assets.view_record import ViewRecord, read_records
+from retail_lakehouse.assets.views import BaseLook, look_at_bases
+from retail_lakehouse.checks.judged import JudgedCheck
+from retail_lakehouse.checks.view_judges import judge_incremental, judge_serving_lag
+from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
+from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
+from retail_lakehouse.resources.iceberg import IcebergCatalogResource
+from retail_lakehouse.settings import Settings
+
+SERVING_LAG = "serving_lag"
+REFRESHED_INCREMENTALLY = "refreshed_incrementally"
+
+
+def view_check_specs() -> list[dg.AssetCheckSpec]:
+    """The checks of every materialized view."""
+    specs = []
+    for view in MATERIALIZED_VIEWS:
+        specs += [
+            dg.AssetCheckSpec(
+                SERVING_LAG,
+                asset=view_key(view),
+                description=(
+                    "How long data that has landed waits to be seen in the view, against "
+                    f"{SERVICE_LEVELS.serving_lag_seconds} s."
+                ),
+            ),
+            dg.AssetCheckSpec(
+                REFRESHED_INCREMENTALLY,
+                asset=view_key(view),
+                description="The last refresh folded a delta instead of recomputing in full.",
+            ),
+        ]
+    return specs
+
+
+def judge_views(
+    bases: Mapping[str, BaseLook | str],
+    records: Mapping[str, ViewRecord],
+    outages: Mapping[str, str],
+    at_ms: int,
+) -> list[JudgedCheck]:
+    """Every check of the views. `outages`: by view, the sentence of a refresh that failed."""
+    judged = []
+    for view in MATERIALIZED_VIEWS:
+        record = records.get(view.name)
+        lag = judge_serving_lag(view, record, bases, outages.get(view.name), at_ms, SERVICE_LEVELS)
+        judged += [
+            JudgedCheck(dg.AssetCheckKey(view_key(view), SERVING_LAG), lag),
+            JudgedCheck(
+                dg.AssetCheckKey(view_key(view), REFRESHED_INCREMENTALLY),
+                judge_incremental(view, record),
+            ),
+        ]
+    return judged
+
+
+def view_checks(settings: Settings) -> dg.AssetChecksDefinition:
+    """The checks with their buttons; they read a file and table metadata, never the warehouse."""
+
+    @dg.multi_asset_check(specs=view_check_specs(), name="view_checks", can_subset=True)
+    def evaluate_views(
+        context: dg.AssetCheckExecutionContext, iceberg: IcebergCatalogResource
+    ) -> Iterator[dg.AssetCheckResult]:
+        bases, records = look_at_bases(iceberg), read_records(settings.root)
+        for judged in judge_views(bases, records, {}, now_ms()):
+            if judged.key in context.selected_asset_check_keys:
+                yield judged.result()
+
+    return evaluate_views

@@ -1,0 +1,42 @@
+"""From verdicts to events, and to the sentence that a tick leaves in the list of ticks.
+
+Here: what every sensor that judges does with its verdicts. Not here: the sensors.
+"""
+
+import logging
+from collections.abc import Sequence
+
+import dagster as dg
+
+from retail_lakehouse.checks.judged import JudgedCheck
+from retail_lakehouse.sensors.edges import Edge, Memory
+
+logger = logging.getLogger(__name__)
+
+
+def check_events(
+    judged: list[JudgedCheck], memory: Memory, at_ms: int
+) -> list[dg.AssetCheckEvaluation]:
+    """The evaluations worth an event; edges are logged as new or recovered."""
+    events = []
+    for check in judged:
+        state = "passed" if check.verdict.passed else "failed"
+        name = f"{check.key.asset_key.to_user_string()}:{check.key.name}"
+        edge = memory.edge(name, state, at_ms)
+        if edge is Edge.PERSISTING:
+            continue
+        if edge is Edge.CHANGED:
+            word = "recovered" if check.verdict.passed else "new failure"
+            logger.info("%s: %s. %s", word, name, check.verdict.sentence)
+        events.append(check.evaluation())
+    return events
+
+
+def tick_sentence(events: int, judged: Sequence[JudgedCheck]) -> str:
+    """What the tick reported and what fails by now: ticks without a run show only this."""
+    failing = [check for check in judged if not check.verdict.passed]
+    reported = f"{events} events reported" if events else "Nothing new"
+    if not failing:
+        return f"{reported}; all {len(judged)} checks pass."
+    first = failing[0].verdict.sentence
+    return f"{reported}; {len(failing)} of {len(judged)} checks fail, the first: {first}"

@@ -1,0 +1,73 @@
+"""The sensor that refreshes the views that are due.
+
+Here: one tick: what is due, one warehouse session for all of it, what is reported. Not here: the
+refresh (`assets/views.py`), the verdicts (`checks/`). A refresh is reported without a run: a run
+would cost more than the refresh. Where nothing is due, no connection is opened.
+"""
+
+import dagster as dg
+
+from retail_lakehouse.assets.stream import now_ms
+from retail_lakehouse.assets.view_record import read_records
+from retail_lakehouse.assets.views import (
+    due_views,
+    look_at_bases,
+    refresh_and_record,
+    view_materialization,
+)
+from retail_lakehouse.checks.views import judge_views
+from retail_lakehouse.resources.iceberg import IcebergCatalogResource
+from retail_lakehouse.resources.warehouse import WarehouseResource
+from retail_lakehouse.sensors.edges import Memory
+from retail_lakehouse.sensors.reports import check_events, tick_sentence
+from retail_lakehouse.settings import Settings
+
+SESSION_LABEL = "dagster-sensor:refresh_due_views"
+
+ViewEvent = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
+
+
+def views_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Refreshes due views every `refresh_seconds`."""
+
+    @dg.sensor(
+        name="refresh_due_views",
+        minimum_interval_seconds=settings.refresh_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Refreshes every view whose tables have new data, in one warehouse session.",
+    )
+    def refresh_due_views(
+        context: dg.SensorEvaluationContext,
+        iceberg: IcebergCatalogResource,
+        warehouse: WarehouseResource,
+    ) -> dg.SensorResult:
+        from retail_lakehouse.warehouse.errors import WarehouseError
+        from retail_lakehouse.warehouse.refresh import RefreshOutcome
+
+        memory = Memory.from_cursor(context.cursor)
+        bases = look_at_bases(iceberg)
+        due = due_views(bases, read_records(settings.root))
+        events: list[ViewEvent] = []
+        outages: dict[str, str] = {}
+        if due:
+            try:
+                results = refresh_and_record(due, warehouse, bases, settings.root, SESSION_LABEL)
+            except WarehouseError as error:
+                outages = {view.name: str(error) for view in due}
+            else:
+                at = now_ms()
+                for view, result in zip(due, results, strict=True):
+                    if result.ok:
+                        events.append(view_materialization(view, result, bases, at))
+                    elif result.outcome is RefreshOutcome.FAILED:
+                        outages[view.name] = result.status
+        at = now_ms()
+        judged = judge_views(bases, read_records(settings.root), outages, at)
+        events += check_events(judged, memory, at)
+        return dg.SensorResult(
+            asset_events=events,
+            cursor=memory.to_cursor(),
+            skip_reason=tick_sentence(len(events), judged),
+        )
+
+    return refresh_due_views
