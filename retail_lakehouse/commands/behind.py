@@ -1,0 +1,115 @@
+"""`dev --until-live --keep`: the platform is left running, apart from this terminal.
+
+Belongs here: starting `dev` as a process of its own and waiting for it. Doesn't belong here: what
+`dev` does.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import typer
+
+from retail_lakehouse.commands.options import Exit
+from retail_lakehouse.local.control import (
+    ControlError,
+    SupervisorClient,
+    SupervisorNotRunningError,
+)
+from retail_lakehouse.local.processes import log_path
+from retail_lakehouse.local.stack import settings_environment
+from retail_lakehouse.local.supervisor import holder_pid
+from retail_lakehouse.settings import Settings
+
+_POLL_SECONDS = 0.5
+_STOP_SECONDS = 30.0
+
+
+def start_behind(settings: Settings, timeout_seconds: float, *, with_simulator: bool) -> Exit:
+    """Start `dev` as a process of its own and wait until it is live; it stays then.
+
+    One that does not get live in time is stopped again.
+    """
+    if (pid := holder_pid(settings.root)) is not None:
+        typer.echo(
+            f"`retail-lakehouse dev` already runs on {settings.root} as process {pid}. Use that "
+            "one, or stop it with `retail-lakehouse stop`.",
+            err=True,
+        )
+        return Exit.REFUSED
+    log = log_path(settings.root, "supervisor")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    argv = [sys.executable, "-m", "retail_lakehouse.cli", "dev"]
+    argv += [] if with_simulator else ["--no-simulator"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603
+            argv,
+            env={**os.environ, **settings_environment(settings), "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    client = SupervisorClient(settings.root)
+    deadline = time.monotonic() + timeout_seconds
+    shown = 0
+    try:
+        while time.monotonic() < deadline:
+            shown = _show(log, shown)
+            if process.poll() is not None:
+                _show(log, shown)
+                return Exit(process.returncode) if process.returncode in _CODES else Exit.FAILED
+            if _phase(client) == "live":
+                _show(log, shown)
+                typer.echo(f"It goes on as process {process.pid}; end it: retail-lakehouse stop")
+                return Exit.DONE
+            time.sleep(_POLL_SECONDS)
+    except KeyboardInterrupt:
+        _stop(process)
+        return Exit.INTERRUPTED
+    typer.echo(_why_not(settings, timeout_seconds), err=True)
+    _stop(process)
+    return Exit.NOT_LIVE
+
+
+_CODES = frozenset(code.value for code in Exit)
+
+
+def _phase(client: SupervisorClient) -> str:
+    try:
+        return str(client.about().get("phase", ""))
+    except (SupervisorNotRunningError, ControlError):
+        return ""
+
+
+def _show(log: Path, position: int) -> int:
+    """Print what the log has since the position; returns the new one."""
+    with log.open("rb") as file:
+        file.seek(position)
+        told = file.read()
+    whole = told[: told.rfind(b"\n") + 1]
+    if whole:
+        typer.echo(whole.decode(errors="replace"), nl=False)
+    return position + len(whole)
+
+
+def _why_not(settings: Settings, timeout_seconds: float) -> str:
+    from retail_lakehouse.local.live import what_is_missing
+    from retail_lakehouse.local.status import collect_status
+
+    now_ms = time.time() * 1000
+    status = collect_status(settings)
+    why = what_is_missing(status, now_ms - timeout_seconds * 1000, now_ms)
+    return f"Not live after {timeout_seconds:.0f} seconds: {why}"
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()

@@ -1,0 +1,177 @@
+"""`retail-lakehouse dev`: the whole platform on this machine.
+
+Belongs here: options, signals, when it ends and with which exit code. Doesn't belong here: what is
+started (`local/stack.py`), how it looks (`display.py`).
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from retail_lakehouse.commands.options import Assignments, Exit, StateDir, load_settings
+from retail_lakehouse.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from retail_lakehouse.commands.display import Display
+    from retail_lakehouse.local.session import DevSession
+
+_TICK_SECONDS = 0.2
+_PULSE_SECONDS = 3.0
+_LIVE_CHECK_SECONDS = 1.0
+
+
+def dev(
+    until_live: Annotated[
+        bool,
+        typer.Option("--until-live", help="Exit once a view shows an event of this start."),
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds that --until-live waits.", metavar="SECONDS")
+    ] = 600.0,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="With --until-live: leave it running behind.")
+    ] = False,
+    events_per_second: Annotated[
+        float | None, typer.Option(help="Events a second of the simulator.", metavar="RATE")
+    ] = None,
+    no_simulator: Annotated[
+        bool, typer.Option("--no-simulator", help="Start without the simulator.")
+    ] = False,
+    state_dir: StateDir = None,
+    assignments: Assignments = None,
+) -> None:
+    """Start the whole platform on this machine; Ctrl-C stops it.
+
+    Started again, it goes on where it was. `retail-lakehouse status` says from another terminal
+    how it is, `retail-lakehouse stop` ends it.
+    """
+    overrides: dict[str, object] = {}
+    if events_per_second is not None:
+        overrides["simulator_events_per_second"] = events_per_second
+    settings = load_settings(state_dir, assignments, overrides)
+    if not settings.is_local:
+        raise SettingsError(
+            "`dev` runs the local profile only. Unset RETAIL_LAKEHOUSE_PROFILE, or set it to local."
+        )
+    if until_live and keep:
+        from retail_lakehouse.commands.behind import start_behind
+
+        raise typer.Exit(start_behind(settings, timeout, with_simulator=not no_simulator))
+    raise typer.Exit(_run(settings, timeout if until_live else None, not no_simulator))
+
+
+class _Ending:
+    """What SIGINT, SIGTERM and SIGHUP ask for: to stop, and at the second time to hurry."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.signal = 0
+
+    def listen(self, cancel: Callable[[], None], hurry: Callable[[], None]) -> None:
+        """Take over the signals; both functions are called from their handler."""
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            if self.asked.is_set():
+                hurry()
+            self.signal = number
+            self.asked.set()
+            cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, handle)
+
+
+def _run(settings: Settings, live_timeout: float | None, with_simulator: bool) -> Exit:
+    from retail_lakehouse.commands.display import make_display
+    from retail_lakehouse.local.session import DevSession
+    from retail_lakehouse.local.startup import StartCancelledError, StartError
+    from retail_lakehouse.local.supervisor import AlreadyRunningError
+
+    display = make_display()
+    session = DevSession(settings, display, with_simulator=with_simulator)
+    ending = _Ending()
+    ending.listen(session.cancel, session.hurry)
+    deadline = None if live_timeout is None else time.monotonic() + live_timeout
+    late = threading.Timer(live_timeout or 0.0, session.cancel)
+    late.daemon = True
+    if deadline is not None:
+        late.start()
+    try:
+        for name in session.open():
+            display.say(f"{name} still ran from an earlier start and has been ended.")
+    except AlreadyRunningError as error:
+        typer.echo(str(error), err=True)
+        return Exit.REFUSED
+    try:
+        with display:
+            session.start()
+        late.cancel()
+        return _watch(session, display, ending, deadline)
+    except StartError as error:
+        display.say(str(error), error=True)
+        return Exit.FAILED
+    except StartCancelledError:
+        return Exit.INTERRUPTED if ending.asked.is_set() else _not_live(session, display)
+    finally:
+        late.cancel()
+        _stop(session, display)
+
+
+def _watch(session: DevSession, display: Display, ending: _Ending, deadline: float | None) -> Exit:
+    """Show the live line until asked to end, or, with a deadline, until live."""
+    from retail_lakehouse.local.facts import TableReader, read_views
+    from retail_lakehouse.local.status import pulse
+    from retail_lakehouse.warehouse.errors import WarehouseError
+
+    display.addresses(session.settings)
+    tables = TableReader(session.settings)
+    next_pulse = next_check = 0.0
+    while not ending.asked.is_set():
+        now = time.monotonic()
+        if session.live_after_seconds is None and now >= next_check:
+            next_check = now + _LIVE_CHECK_SECONDS
+            try:
+                if session.check_live():
+                    display.live(session.live_after_seconds or 0.0)
+            except WarehouseError as error:
+                display.say(str(error))
+        if deadline is not None and session.live_after_seconds is not None:
+            return Exit.DONE
+        if deadline is not None and now >= deadline:
+            return _not_live(session, display)
+        if now >= next_pulse:
+            next_pulse = now + _PULSE_SECONDS
+            views = read_views(session.settings.root)
+            try:
+                display.pulse(pulse(tables.read(), views, time.time() * 1000))
+            except OSError as error:
+                # A metadata file may be replaced while it is read; the next look finds the new one.
+                display.say(f"The tables could not be read just now ({error}).")
+        ending.asked.wait(_TICK_SECONDS)
+    return Exit.INTERRUPTED if ending.signal == signal.SIGINT else Exit.DONE
+
+
+def _not_live(session: DevSession, display: Display) -> Exit:
+    from retail_lakehouse.local.live import what_is_missing
+    from retail_lakehouse.local.status import collect_status
+
+    now_ms = time.time() * 1000
+    why = what_is_missing(collect_status(session.settings), session.started_ms, now_ms)
+    seconds = (now_ms - session.started_ms) / 1000
+    display.say(f"Not live after {seconds:.0f} seconds: {why}", error=True)
+    return Exit.NOT_LIVE
+
+
+def _stop(session: DevSession, display: Display) -> None:
+    began = time.monotonic()
+    display.end_line()
+    display.say("Stopping; Ctrl-C again stops at once.")
+    session.close()
+    display.say(f"Stopped in {time.monotonic() - began:.1f} s. The data is kept.")

@@ -1,0 +1,92 @@
+"""Options that several verbs share, and how they become settings.
+
+Belongs here: `--state-dir`, `--set`, exit codes. Doesn't belong here: a setting's meaning.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from retail_lakehouse.settings import Settings, SettingsError
+
+StateDir = Annotated[
+    Path | None,
+    typer.Option("--state-dir", help="The state folder.  [default: .lakehouse]", metavar="PATH"),
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any setting, for this run; may be repeated.", metavar="NAME=VALUE"),
+]
+
+
+class Exit(IntEnum):
+    """What the exit code says; documented in `retail-lakehouse --help`."""
+
+    DONE = 0
+    FAILED = 1
+    WRONG_OPTION = 2
+    REFUSED = 3
+    NOT_LIVE = 4
+    INTERRUPTED = 130
+
+
+def load_settings(
+    state_dir: Path | None,
+    assignments: list[str] | None = None,
+    overrides: Mapping[str, object] | None = None,
+) -> Settings:
+    """Settings from the environment, `--set` and a verb's own options, the latter winning.
+
+    Raises:
+        SettingsError: An assignment is none, or a setting is wrong.
+    """
+    values: dict[str, object] = {}
+    for assignment in assignments or []:
+        name, equals, value = assignment.partition("=")
+        if not equals or not name.strip():
+            raise SettingsError(
+                f"--set {assignment} is no assignment. Write it as --set name=value, for example "
+                "--set local_partitions=6."
+            )
+        values[_known(name.strip().lower())] = value
+    if state_dir is not None:
+        values["state_dir"] = state_dir
+    return Settings.load({**values, **(overrides or {})})
+
+
+def _known(name: str) -> str:
+    if name in Settings.model_fields:
+        return name
+    close = difflib.get_close_matches(name, Settings.model_fields, n=3, cutoff=0.4)
+    hint = f"Did you mean {' or '.join(close)}? " if close else ""
+    raise SettingsError(
+        f"There is no setting {name!r}. {hint}They all stand in retail_lakehouse/settings.py."
+    )
+
+
+def running_settings(state_dir: Path | None, assignments: list[str] | None = None) -> Settings:
+    """Settings of the stack that runs on the state folder, else those of the environment.
+
+    A stack may have been started with other ports; whoever asks about it wants those.
+
+    Raises:
+        SettingsError: An assignment is none, or a setting is wrong.
+    """
+    from retail_lakehouse.local.stack import settings_file
+    from retail_lakehouse.local.supervisor import holder_pid
+
+    own = load_settings(state_dir, assignments)
+    if assignments or holder_pid(own.root) is None:
+        return own
+    try:
+        told = json.loads(settings_file(own.root).read_text())
+    except (FileNotFoundError, ValueError):
+        return own
+    return Settings.load(told)

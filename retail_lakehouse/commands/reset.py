@@ -1,0 +1,43 @@
+"""`retail-lakehouse reset`: empty the state folder.
+
+Belongs here: asking, and the answer. Doesn't belong here: what is removed (`local/reset.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from retail_lakehouse.commands.options import Exit, StateDir, load_settings
+
+
+def reset(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Remove the downloaded jars and tools too.")
+    ] = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Empty the state folder: events, tables, views, Dagster's history.
+
+    Downloads are kept unless --all. Refused while `dev` runs.
+    """
+    from retail_lakehouse.local.reset import empty, what_to_remove
+    from retail_lakehouse.local.supervisor import AlreadyRunningError
+
+    settings = load_settings(state_dir)
+    found = what_to_remove(settings, everything=everything)
+    if not found:
+        typer.echo(f"There is nothing to remove in {settings.root}.")
+        return
+    typer.echo(f"This removes from {settings.root}: {', '.join(each.name for each in found)}")
+    if not yes and not typer.confirm("Remove it?"):
+        typer.echo("Nothing was removed.")
+        raise typer.Exit(Exit.FAILED)
+    try:
+        freed = empty(settings, everything=everything)
+    except AlreadyRunningError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(Exit.REFUSED) from None
+    typer.echo(f"Removed {freed / 1024**2:,.0f} MB.")

@@ -1,0 +1,110 @@
+"""`retail-lakehouse status`: how the platform is, from any terminal.
+
+Belongs here: the page for people. Doesn't belong here: facts and JSON (`local/status.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import typer
+
+from retail_lakehouse.commands.options import Assignments, StateDir, running_settings
+
+_MISSING = "-"
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
+    state_dir: StateDir = None,
+    assignments: Assignments = None,
+) -> None:
+    """Say how the platform is, whatever of it is down.
+
+    Always exits 0; what is wrong stands under "problems".
+    """
+    from retail_lakehouse.local.status import collect_status
+
+    told = collect_status(running_settings(state_dir, assignments))
+    if as_json:
+        typer.echo(json.dumps(told, indent=2))
+        return
+    for line in page(told):
+        typer.echo(line)
+
+
+def page(told: Mapping[str, object]) -> list[str]:
+    """The status as lines of at most 80 columns, paths and sentences aside."""
+    lines = [f"State      {told['state_dir']}"]
+    supervisor = _mapping(told["supervisor"])
+    if supervisor:
+        lines.append(f"Running    {supervisor['phase']}, supervisor {supervisor['pid']}")
+        lines.append(f"Dagster    {told['dagster_url']}")
+        lines.append(f"Kafka      {told['bootstrap_servers']}")
+        warehouse = _mapping(told["warehouse"])
+        lines.append(f"Warehouse  {warehouse['host']}:{warehouse['port']}")
+    else:
+        lines.append("Running    no")
+    processes = _mapping(told["processes"])
+    if processes:
+        process_rows = [
+            (name, each["state"], each["pid"], each["restarts"]) for name, each in _items(processes)
+        ]
+        lines += ["", *_table(("process", "state", "pid", "restarts"), process_rows)]
+    tables = [(n, t) for n, t in _items(told["tables"]) if t["kind"] == "events"]
+    if tables:
+        heads = ("table", "rows", "age s", "lag", "events/s", "quarantined", "dupl.")
+        rows = [
+            (
+                name.rpartition(".")[2],
+                each["rows"],
+                each["age_seconds"],
+                each["lag_records"],
+                each["events_per_second"],
+                each["quarantined"],
+                each["duplicates"],
+            )
+            for name, each in tables
+        ]
+        lines += ["", *_table(heads, rows)]
+    views = [
+        (name.rpartition(".")[2], v["rows"], v["age_seconds"], v["refresh_seconds"])
+        for name, v in _items(told["views"])
+        if v["refreshed_age_seconds"] is not None
+    ]
+    if views:
+        lines += ["", *_table(("view", "rows", "age s", "refresh s"), views)]
+    problems = told["problems"]
+    if isinstance(problems, list) and problems:
+        lines += ["", "Problems", *(f"- {problem}" for problem in problems)]
+    return lines
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(len(line[i]) for line in [list(heads), *cells]) for i in range(len(heads))]
+    return [
+        "  ".join(
+            text.ljust(width) if not position else text.rjust(width)
+            for position, (text, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in [list(heads), *cells]
+    ]
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return _MISSING
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) and value >= 10_000_000 else str(value)
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _items(value: object) -> list[tuple[str, Mapping[str, object]]]:
+    return [(str(name), _mapping(each)) for name, each in _mapping(value).items()]

@@ -1,0 +1,75 @@
+"""`retail-lakehouse views`: list the views and refresh them by hand.
+
+Belongs here: options and output. Doesn't belong here: refreshing, which is the function that
+Dagster's button and sensor call too (`assets/views.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from retail_lakehouse.commands.options import Assignments, Exit, StateDir, running_settings
+
+app = typer.Typer(
+    help="List the views of the warehouse and refresh them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+_PATIENCE_SECONDS = 60.0
+
+
+@app.command(name="list")
+def list_views(state_dir: StateDir = None, assignments: Assignments = None) -> None:
+    """List the views as their last refresh left them; asks no warehouse."""
+    from retail_lakehouse.local.facts import read_views
+
+    now_ms = time.time() * 1000
+    typer.echo(f"{'view':<36} {'kind':<12} {'rows':>10} {'age s':>8} {'refreshed s':>11}")
+    for view in read_views(running_settings(state_dir, assignments).root):
+        kind = "materialized" if view.materialized else "plain"
+        rows = "-" if view.rows is None else f"{view.rows:,}"
+        age, refreshed = _age(view.newest_ms, now_ms), _age(view.refreshed_ms, now_ms)
+        typer.echo(f"{view.name:<36} {kind:<12} {rows:>10} {age:>8} {refreshed:>11}")
+
+
+@app.command()
+def refresh(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Views by name; all materialized ones if none.")
+    ] = None,
+    state_dir: StateDir = None,
+    assignments: Assignments = None,
+) -> None:
+    """Refresh views now, in one warehouse session."""
+    from retail_lakehouse.assets.views import look_at_bases, refresh_and_record
+    from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS, view_named
+    from retail_lakehouse.resources.iceberg import IcebergCatalogResource
+    from retail_lakehouse.resources.warehouse import WarehouseResource
+
+    settings = running_settings(state_dir, assignments)
+    wished = [view_named(name.rpartition(".")[2]) for name in names or ()]
+    results = refresh_and_record(
+        wished or MATERIALIZED_VIEWS,
+        WarehouseResource.of(settings),
+        look_at_bases(IcebergCatalogResource.of(settings)),
+        settings.root,
+        "cli:views-refresh",
+        _PATIENCE_SECONDS,
+    )
+    for result in results:
+        rows = "-" if result.rows is None else f"{result.rows:,}"
+        typer.echo(
+            f"{result.view:<28} {result.outcome.value:<10} {result.duration_seconds:>6.1f} s "
+            f"{rows:>12} rows"
+        )
+        if not result.ok:
+            typer.echo(f"  {result.status}")
+    if not all(result.ok for result in results):
+        raise typer.Exit(Exit.FAILED)
+
+
+def _age(then_ms: int | None, now_ms: float) -> str:
+    return "-" if then_ms is None else f"{max(0.0, now_ms - then_ms) / 1000:.0f}"

@@ -1,0 +1,250 @@
+"""What topics, tables and views say of themselves, as plain numbers.
+
+Belongs here: reading offsets, marks and the record of view refreshes. Doesn't belong here: the
+processes (`control.py`), putting it together (`status.py`). No warehouse connection is opened.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retail_lakehouse.contracts.mark import MarkKind
+from retail_lakehouse.contracts.tables import TABLES, TableContract
+from retail_lakehouse.contracts.view_contract import ViewContract
+from retail_lakehouse.contracts.views import VIEWS
+from retail_lakehouse.settings import Settings
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+    from pyiceberg.table import Table
+
+    from retail_lakehouse.tables.marks import MarkedSnapshot
+
+RATE_WINDOW_SECONDS = 60.0
+_KAFKA_TIMEOUT_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """One topic: its partitions' first kept and next offsets."""
+
+    name: str
+    topic_id: str
+    earliest: dict[int, int]
+    end: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TableFacts:
+    """One table, from its metadata.
+
+    `newest_ms` is the newest least(event time, broker time) that has landed, in epoch
+    milliseconds; `events_per_second` what its writer read over the last minute. Totals count
+    since the topic began. A table without a mark has None and 0.
+    """
+
+    name: str
+    kind: str
+    event: str | None
+    rows: int
+    newest_ms: int | None
+    committed_ms: int | None
+    until: dict[int, int]
+    events_per_second: float
+    read: int
+    landed: int
+    quarantined: int
+    duplicates: int
+
+
+@dataclass(frozen=True, slots=True)
+class ViewFacts:
+    """One view as its last refresh left it; None where nothing is known.
+
+    A plain view is as fresh as the oldest of the materialized views that it reads.
+    """
+
+    name: str
+    materialized: bool
+    rows: int | None
+    newest_ms: int | None
+    refreshed_ms: int | None
+    refresh_seconds: float | None
+    state: str
+
+
+def read_topics(settings: Settings) -> list[TopicFacts]:
+    """The platform's topics.
+
+    Raises:
+        KafkaUnreachableError: The broker did not answer.
+        TopicMissingError: A topic does not exist.
+    """
+    from retail_lakehouse.kafka.admin import describe_topics
+
+    told = describe_topics(
+        {"bootstrap.servers": settings.kafka_bootstrap},
+        [topic.name for topic in settings.topics],
+        _KAFKA_TIMEOUT_SECONDS,
+    )
+    return [
+        TopicFacts(each.name, each.topic_id, each.earliest_offsets, each.end_offsets)
+        for each in told
+    ]
+
+
+class TableReader:
+    """Reads the tables' facts again and again, parsing only metadata that changed."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Describe the reader; the catalog is opened by the first `read`."""
+        self._settings = settings
+        self._catalog: Catalog | None = None
+        self._known: dict[str, tuple[str, TableFacts, list[MarkedSnapshot]]] = {}
+
+    def read(self, contracts: Sequence[TableContract] = TABLES) -> list[TableFacts]:
+        """The facts of each table that exists.
+
+        Raises:
+            CatalogError: There is no catalog yet.
+        """
+        from pyiceberg.exceptions import NoSuchTableError
+
+        from retail_lakehouse.tables.catalog import open_catalog
+
+        if self._catalog is None:
+            self._catalog = open_catalog(self._settings)
+        found = []
+        for contract in contracts:
+            try:
+                table = self._catalog.load_table(contract.identifier)
+            except NoSuchTableError:
+                continue
+            found.append(self._facts(contract, table))
+        return found
+
+    def _facts(self, contract: TableContract, table: Table) -> TableFacts:
+        from retail_lakehouse.tables.marks import marked_snapshots
+
+        name = contract.qualified_name
+        known = self._known.get(name)
+        if known is None or known[0] != table.metadata_location:
+            snapshots = marked_snapshots(table)
+            known = (table.metadata_location, _table_facts(contract, table, snapshots), snapshots)
+            self._known[name] = known
+        # The rate falls while nothing comes, so it is not part of what is remembered.
+        rate = events_per_second(known[2], time.time() * 1000)
+        return replace(known[1], events_per_second=rate)
+
+
+def events_per_second(snapshots: Sequence[MarkedSnapshot], now_ms: float) -> float:
+    """Records a second that the stream's commits of the last minute read.
+
+    Counted from the first commit in the window (whose records came before it) to the last.
+    """
+    window = [
+        each
+        for each in snapshots
+        if each.mark is not None
+        and each.mark.kind is MarkKind.STREAM
+        and now_ms - each.timestamp_ms <= RATE_WINDOW_SECONDS * 1000
+    ]
+    if len(window) < 2:
+        return 0.0
+    span_seconds = (window[-1].timestamp_ms - window[0].timestamp_ms) / 1000
+    read = sum(each.mark.batch.read for each in window[1:] if each.mark is not None)
+    return read / span_seconds if span_seconds > 0 else 0.0
+
+
+def _table_facts(
+    contract: TableContract, table: Table, snapshots: Sequence[MarkedSnapshot]
+) -> TableFacts:
+    current = table.current_snapshot()
+    summary = current.summary.additional_properties if current and current.summary else {}
+    marks = [each.mark for each in snapshots if each.mark is not None]
+    newest = [
+        min(mark.event_time.newest_ms, mark.broker_time.newest_ms)
+        for mark in marks
+        if mark.event_time.newest_ms is not None and mark.broker_time.newest_ms is not None
+    ]
+    total = marks[-1].total if marks else None
+    return TableFacts(
+        name=contract.qualified_name,
+        kind=contract.kind,
+        event=contract.event,
+        rows=int(summary.get("total-records", 0)),
+        newest_ms=max(newest, default=None),
+        committed_ms=snapshots[-1].timestamp_ms if snapshots else None,
+        until=dict(marks[-1].until) if marks else {},
+        events_per_second=0.0,
+        read=total.read if total else 0,
+        landed=total.landed if total else 0,
+        quarantined=total.quarantined if total else 0,
+        duplicates=total.duplicates if total else 0,
+    )
+
+
+def refreshes_file(root: Path) -> Path:
+    """Where the last refresh of each view is written down, by whoever refreshes."""
+    return root / "run" / "view_refreshes.json"
+
+
+def read_views(root: Path) -> list[ViewFacts]:
+    """Every view of the contract, with what its last refresh left."""
+    try:
+        told = json.loads(refreshes_file(root).read_text())
+    except (FileNotFoundError, ValueError):
+        told = {}
+    records: dict[str, Mapping[str, object]] = {
+        str(name).rpartition(".")[2]: record
+        for name, record in (told.items() if isinstance(told, dict) else ())
+        if isinstance(record, dict)
+    }
+    return [_view_facts(view, records) for view in VIEWS]
+
+
+def _view_facts(view: ViewContract, records: Mapping[str, Mapping[str, object]]) -> ViewFacts:
+    record = records.get(view.name, {})
+    sources = [records.get(name, {}) for name in _materialized_sources(view)]
+    newest = _integer(record.get("newest_event_ms"))
+    refreshed = _integer(record.get("refreshed_at_ms"))
+    if not view.is_materialized and sources:
+        newest = newest if newest is not None else _oldest(sources, "newest_event_ms")
+        refreshed = refreshed if refreshed is not None else _oldest(sources, "refreshed_at_ms")
+    seconds = record.get("duration_seconds")
+    return ViewFacts(
+        name=view.qualified_name,
+        materialized=view.is_materialized,
+        rows=_integer(record.get("rows")),
+        newest_ms=newest,
+        refreshed_ms=refreshed,
+        refresh_seconds=float(seconds) if isinstance(seconds, int | float) else None,
+        state=str(record.get("refresh_status", "") or ""),
+    )
+
+
+def _materialized_sources(view: ViewContract) -> list[str]:
+    """The materialized views that a view reads, through plain ones too; itself if it is one."""
+    if view.is_materialized:
+        return [view.name]
+    by_name = {each.qualified_name: each for each in VIEWS}
+    found: list[str] = []
+    for name in view.depends_on:
+        if name in by_name:
+            found += _materialized_sources(by_name[name])
+    return sorted(set(found))
+
+
+def _oldest(records: Sequence[Mapping[str, object]], key: str) -> int | None:
+    values = [_integer(record.get(key)) for record in records]
+    known = [value for value in values if value is not None]
+    return min(known) if known and len(known) == len(values) else None
+
+
+def _integer(value: object) -> int | None:
+    return int(value) if isinstance(value, int | float) else None

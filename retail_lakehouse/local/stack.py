@@ -1,0 +1,376 @@
+"""The stack of one machine: which processes there are, and in which order they come.
+
+Belongs here: the list of processes with their command lines, and the steps from nothing to all of
+them. Doesn't belong here: keeping them alive (`supervisor.py`), showing it (`commands/dev.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retail_lakehouse.contracts.topics import TOPICS
+from retail_lakehouse.local import ports
+from retail_lakehouse.local.control import ProcessState, ProcessStatus
+from retail_lakehouse.local.dagster_instance import dagster_home, write_instance
+from retail_lakehouse.local.dagster_workspace import (
+    CODE_LOCATION,
+    code_server_socket,
+    workspace_file,
+    write_workspace,
+)
+from retail_lakehouse.local.keeper import CommandUnit, Unit
+from retail_lakehouse.local.processes import Command, log_tail
+from retail_lakehouse.local.startup import StartCancelledError, Step
+from retail_lakehouse.local.supervisor import Supervisor
+from retail_lakehouse.settings import ENV_PREFIX, LOOPBACK, Settings
+
+if TYPE_CHECKING:
+    from retail_lakehouse.local.broker import Broker
+    from retail_lakehouse.local.jars import JarKind
+    from retail_lakehouse.local.java import JavaHome
+
+JOBS = tuple(topic.event for topic in TOPICS)
+DAGSTER_PROCESSES = ("dagster-code-server", "dagster-webserver", "dagster-daemon")
+PROCESS_NAMES = ("broker", "warehouse", *JOBS, "simulator", *DAGSTER_PROCESSES)
+
+_READY_TIMEOUT_SECONDS = 120.0
+_POLL_SECONDS = 0.1
+_SERVERS_STAGE = 1
+
+
+class StackError(RuntimeError):
+    """A part of the stack did not come up."""
+
+
+def settings_file(root: Path) -> Path:
+    """Where the settings of the running stack stand, for those who ask about it."""
+    return root / "run" / "settings.json"
+
+
+def settings_environment(settings: Settings) -> dict[str, str]:
+    """The environment that gives another process the same settings."""
+    told = settings.model_dump(mode="json", include=settings.model_fields_set | {"state_dir"})
+    told["state_dir"] = str(settings.root)
+    told["cache_dir"] = str(settings.cache)
+    return {f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in told.items()}
+
+
+def write_settings(settings: Settings) -> None:
+    """Write down the settings of the stack that starts now."""
+    told = settings.model_dump(mode="json", exclude_none=True)
+    told["state_dir"] = str(settings.root)
+    path = settings_file(settings.root)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(told, indent=1))
+
+
+def ensure_password(path: Path) -> bool:
+    """Make the local warehouse's password, readable for its owner only; True if it was made."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        path.chmod(0o600)
+        return False
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(24))
+    return True
+
+
+class BrokerUnit:
+    """The broker, as its keeper sees it."""
+
+    name = "broker"
+    stage = _SERVERS_STAGE
+
+    def __init__(self, make: Callable[[], Broker]) -> None:
+        """Describe it; `make` is called once, when it is first started."""
+        self._make = make
+        self._broker: Broker | None = None
+
+    def start(self) -> None:
+        """Start the broker and wait until it answers.
+
+        Raises:
+            BrokerError: It did not come up.
+            PortTakenError: One of its ports belongs to another program.
+        """
+        if self._broker is None:
+            self._broker = self._make()
+        self._broker.stop(grace_seconds=5.0)
+        self._broker.start()
+
+    def is_alive(self) -> bool:
+        """Whether its process lives."""
+        return self._broker is not None and self._broker.is_running()
+
+    def stop(self, grace_seconds: float, hurry: threading.Event) -> None:
+        """Stop it; its data stays."""
+        if self._broker is not None:
+            self._broker.stop(0.1 if hurry.is_set() else grace_seconds)
+
+    def pid(self) -> int | None:
+        """The process id, or None."""
+        return self._broker.pid if self._broker is not None else None
+
+    def last_exit(self) -> str:
+        """The broker's own record does not keep its exit code."""
+        return "no exit code"
+
+
+class Stack:
+    """The processes of one state folder and the steps that start them."""
+
+    def __init__(self, settings: Settings, *, with_simulator: bool = True) -> None:
+        """Describe the stack; nothing is started or written.
+
+        Args:
+            settings: Those of the local profile.
+            with_simulator: Whether the simulator is started along.
+        """
+        self._settings = settings
+        self._root = settings.root
+        self._with_simulator = with_simulator
+        self._environment = settings_environment(settings)
+        self._java: JavaHome | None = None
+        self._jars: dict[str, list[Path]] = {}
+        self._cancelled = threading.Event()
+
+    def units(self) -> list[Unit]:
+        """Every process that the stack may run, the optional ones included."""
+        python = sys.executable
+        module = f"{CODE_LOCATION}.definitions"
+        socket = code_server_socket(self._root)
+        workspace = str(workspace_file(self._root))
+        code_server = ["code-server", "start", "--socket", str(socket), "-m", module]
+        code_server += ["--location-name", CODE_LOCATION]
+        webserver = ["-h", LOOPBACK, "-p", str(self._settings.dagster_port), "-w", workspace]
+        return [
+            BrokerUnit(self._make_broker),
+            self._unit(
+                "warehouse",
+                [python, "-m", "retail_lakehouse.local.warehouse_server"],
+                stage=_SERVERS_STAGE,
+            ),
+            *(CommandUnit(self._root, event, partial(self._job, event)) for event in JOBS),
+            self._unit("simulator", [python, "-m", "retail_lakehouse.cli", "simulate"]),
+            self._unit(
+                "dagster-code-server",
+                [python, "-m", "dagster", *code_server],
+                before_start=lambda: socket.unlink(missing_ok=True),
+            ),
+            self._unit("dagster-webserver", [python, "-m", "dagster_webserver", *webserver]),
+            self._unit("dagster-daemon", [python, "-m", "dagster._daemon", "run", "-w", workspace]),
+        ]
+
+    def cancel(self) -> None:
+        """Make waiting steps end."""
+        self._cancelled.set()
+
+    def steps(self, supervisor: Supervisor) -> list[Step]:
+        """What leads from nothing to the whole stack running."""
+
+        def start(name: str, ready: Callable[[], bool] = lambda: True) -> Callable[[], str]:
+            return lambda: self._start(supervisor, name, ready)
+
+        def jobs() -> str:
+            for name in JOBS:
+                supervisor.ask("start", name)
+            for name in JOBS:
+                self._start(supervisor, name, lambda: True)
+            return ", ".join(JOBS)
+
+        dagster_port = self._settings.dagster_port
+        warehouse_port = self._settings.warehouse_port
+        socket = code_server_socket(self._root)
+        steps = [
+            Step("ports", "Ports", (), self._check_ports),
+            Step("java", "Java", (), self._find_java),
+            Step("broker-jars", "Kafka's jars", ("java",), lambda: self._resolve("broker")),
+            Step("spark-jars", "Spark's jars", ("java",), lambda: self._resolve("spark")),
+            Step("broker", "Broker", ("ports", "broker-jars"), start("broker")),
+            Step("topics", "Topics", ("broker",), self._ensure_topics),
+            Step("tables", "Iceberg tables", (), self._ensure_tables),
+            Step(
+                "warehouse",
+                "Warehouse",
+                ("ports", "tables"),
+                start("warehouse", lambda: ports.is_answering(warehouse_port)),
+            ),
+            Step("views", "Views", ("warehouse",), self._ensure_views),
+            Step("jobs", "Streaming jobs", ("spark-jars", "topics", "tables"), jobs),
+            Step("code-server", "Dagster's code", ("ports",), self._start_code_server(supervisor)),
+            Step(
+                "webserver",
+                "Dagster's pages",
+                ("code-server",),
+                start("dagster-webserver", lambda: ports.is_answering(dagster_port)),
+            ),
+            Step(
+                "daemon",
+                "Dagster's daemon",
+                ("code-server", "views", "topics"),
+                start("dagster-daemon", socket.exists),
+            ),
+        ]
+        if self._with_simulator:
+            steps.append(Step("simulator", "Simulator", ("topics",), start("simulator")))
+        return steps
+
+    def _unit(
+        self,
+        name: str,
+        argv: list[str],
+        *,
+        stage: int = 0,
+        before_start: Callable[[], None] | None = None,
+    ) -> CommandUnit:
+        extra: Mapping[str, str] = {
+            "DAGSTER_HOME": str(dagster_home(self._root)),
+            "PYTHONUNBUFFERED": "1",
+        }
+        command = Command(argv, {**self._environment, **extra})
+        return CommandUnit(
+            self._root, name, lambda: command, stage=stage, before_start=before_start
+        )
+
+    def _job(self, event: str) -> Command:
+        from retail_lakehouse.local.spark import job_command
+
+        told = job_command(self._settings, event, self._found_java(), self._resolved("spark"))
+        return Command(told.argv, {**self._environment, **told.env})
+
+    def _make_broker(self) -> Broker:
+        from retail_lakehouse.local.broker import Broker
+
+        return Broker(
+            self._root,
+            self._found_java(),
+            self._resolved("broker"),
+            self._settings.broker_port,
+            self._settings.controller_port,
+            self._settings.broker_heap_mb,
+        )
+
+    def _found_java(self) -> JavaHome:
+        if self._java is None:
+            self._find_java()
+        if self._java is None:
+            raise StackError("No Java was found. Run `retail-lakehouse doctor`.")
+        return self._java
+
+    def _resolved(self, kind: JarKind) -> list[Path]:
+        if kind not in self._jars:
+            self._resolve(kind)
+        return self._jars[kind]
+
+    def _check_ports(self) -> str:
+        checked = {
+            "broker_port": "the broker",
+            "controller_port": "the broker's controller",
+            "warehouse_port": "the warehouse server",
+            "dagster_port": "Dagster",
+        }
+        for setting, purpose in checked.items():
+            port = int(getattr(self._settings, setting))
+            ports.require_free(port, purpose, f"{ENV_PREFIX}{setting.upper()}")
+        return ""
+
+    def _find_java(self) -> str:
+        from retail_lakehouse.local.java import find_java
+
+        self._java = find_java(os.environ)
+        return f"{self._java.version}, {self._java.source}"
+
+    def _resolve(self, kind: JarKind) -> str:
+        from retail_lakehouse.local.jars import resolve
+
+        self._jars[kind] = resolve(kind, self._settings.cache, self._found_java())
+        return f"{len(self._jars[kind])} jars"
+
+    def _ensure_topics(self) -> str:
+        from retail_lakehouse.kafka.topics import TopicSpec, ensure_topics
+
+        settings = self._settings
+        wished = [
+            TopicSpec(
+                topic.name,
+                settings.partitions(topic),
+                settings.replication_factor(topic),
+                topic.configs(settings.replication_factor(topic)),
+            )
+            for topic in settings.topics
+        ]
+        changes = ensure_topics({"bootstrap.servers": settings.kafka_bootstrap}, wished)
+        made = sum(change.action == "created" for change in changes)
+        return f"{len(changes)} topics" + (f", {made} new" if made else "")
+
+    def _ensure_tables(self) -> str:
+        from retail_lakehouse.tables.catalog import open_catalog, prepare_catalog
+        from retail_lakehouse.tables.dimensions import load_dimensions
+        from retail_lakehouse.tables.evolve import ensure_tables
+
+        prepare_catalog(self._settings)
+        catalog = open_catalog(self._settings)
+        changes = ensure_tables(catalog, self._settings)
+        loaded = load_dimensions(catalog)
+        told = [f"{len(changes)} changes"] if changes else []
+        told += [f"{len(loaded)} dimensions loaded"] if loaded else []
+        return ", ".join(told)
+
+    def _ensure_views(self) -> str:
+        from retail_lakehouse.warehouse.client import WarehouseClient
+        from retail_lakehouse.warehouse.ddl import ensure_schemas, ensure_views
+
+        with WarehouseClient.from_settings(self._settings).session("dev:views") as session:
+            ensure_schemas(session)
+            changes = ensure_views(session)
+        return f"{len(changes)} changes" if changes else ""
+
+    def _start_code_server(self, supervisor: Supervisor) -> Callable[[], str]:
+        def start() -> str:
+            write_instance(self._root)
+            write_workspace(self._root)
+            socket = code_server_socket(self._root)
+            return self._start(supervisor, "dagster-code-server", socket.exists)
+
+        return start
+
+    def _start(self, supervisor: Supervisor, name: str, ready: Callable[[], bool]) -> str:
+        """Have a process started and wait until it is ready.
+
+        Raises:
+            StackError: It died while it was waited for, or did not get ready in time.
+            StartCancelledError: The start was interrupted.
+        """
+        if name == "warehouse":
+            ensure_password(self._settings.password_file)
+        supervisor.ask("start", name)
+        deadline = time.monotonic() + _READY_TIMEOUT_SECONDS
+        while time.monotonic() < deadline:
+            if self._cancelled.is_set():
+                raise StartCancelledError("The start was interrupted.")
+            status = supervisor.status()[name]
+            if status.state in (ProcessState.WAITING, ProcessState.CRASHING):
+                raise StackError(status.message)
+            if status.state is ProcessState.RUNNING and ready():
+                return ""
+            time.sleep(_POLL_SECONDS)
+        raise StackError(_late(supervisor.status()[name]))
+
+
+def _late(status: ProcessStatus) -> str:
+    words = " / ".join(log_tail(Path(status.log), lines=3)) or "nothing"
+    return (
+        f"{status.name} is not ready after {_READY_TIMEOUT_SECONDS:.0f} seconds. The last it said "
+        f"in {status.log}: {words}"
+    )

@@ -1,0 +1,232 @@
+"""The supervisor: holds the state folder and keeps its processes; stops them all for certain.
+
+Belongs here: the processes together: requests, the end of all, what a killed supervisor left.
+Doesn't belong here: the life of one process (`keeper.py`), which processes there are and in which
+order they come (`stack.py`), how others ask (`control.py`). It is the only spawner.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from retail_lakehouse.local import processes
+from retail_lakehouse.local.control import Action, ControlError, ProcessState, ProcessStatus
+from retail_lakehouse.local.keeper import Keeper, Unit
+from retail_lakehouse.local.process_record import read_record
+
+logger = logging.getLogger(__name__)
+
+STOP_DEADLINE_SECONDS = 12.0
+_ROTATE_EVERY_SECONDS = 10.0
+
+
+class AlreadyRunningError(RuntimeError):
+    """Another supervisor holds the state folder."""
+
+
+class Supervisor:
+    """Holds the state folder and keeps its processes."""
+
+    def __init__(
+        self,
+        root: Path,
+        units: Sequence[Unit],
+        changed: Callable[[ProcessStatus], None] = lambda status: None,
+    ) -> None:
+        """Describe the supervisor; nothing is started or written.
+
+        Args:
+            root: The state folder.
+            units: What it may run.
+            changed: Told each new state of a process, from that process's keeper.
+        """
+        self._root = root
+        self._keepers: Mapping[str, Keeper] = {
+            unit.name: Keeper(root, unit, changed) for unit in units
+        }
+        self._lock: IO[str] | None = None
+        self._closed = threading.Event()
+
+    def open(self) -> list[str]:
+        """Take the state folder and end what a killed supervisor left in it.
+
+        Returns:
+            The names of the processes that were found running and ended.
+
+        Raises:
+            AlreadyRunningError: Another supervisor holds the folder; with its process id.
+            StragglersError: A process that was found does not end.
+        """
+        self._lock = hold(self._root)
+        found = end_recorded(self._root, self._keepers, grace_seconds=5.0)
+        for keeper in self._keepers.values():
+            keeper.begin()
+        threading.Thread(target=self._rotate, name="logs", daemon=True).start()
+        return found
+
+    def status(self) -> dict[str, ProcessStatus]:
+        """Every process, by name."""
+        return {name: keeper.status() for name, keeper in self._keepers.items()}
+
+    def request(self, action: Action, name: str, timeout_seconds: float = 45.0) -> ProcessStatus:
+        """Start, stop or restart a process and wait until that is done.
+
+        Raises:
+            ControlError: There is no such process, or it did not get there in time.
+        """
+        keeper = self._keepers.get(name)
+        if keeper is None:
+            known = ", ".join(self._keepers)
+            raise ControlError(f"There is no process {name!r}. Those there are: {known}.")
+        if self._closed.is_set():
+            raise ControlError("The supervisor is stopping everything.")
+        if not (action == "start" and keeper.status().state is ProcessState.RUNNING):
+            keeper.ask(action)
+        wished = (
+            [ProcessState.STOPPED]
+            if action == "stop"
+            else [ProcessState.RUNNING, ProcessState.WAITING, ProcessState.CRASHING]
+        )
+        keeper.wait_for(wished, timeout_seconds)
+        status = keeper.status()
+        if status.state not in (wished[0], ProcessState.STARTING):
+            late = (
+                f"{name} is {status.state.value} after {timeout_seconds:.0f} s. See {status.log}."
+            )
+            raise ControlError(status.message or late)
+        return status
+
+    def ask(self, action: Action, name: str) -> None:
+        """Wish for a process's state without waiting for it."""
+        self._keepers[name].ask(action)
+
+    def close(self, deadline_seconds: float = STOP_DEADLINE_SECONDS) -> None:
+        """Stop everything, stage by stage, and see that nothing is left.
+
+        Raises:
+            StragglersError: Processes remain that even SIGKILL does not end.
+        """
+        self._closed.set()
+        end = time.monotonic() + deadline_seconds
+        stages = sorted({keeper.unit.stage for keeper in self._keepers.values()})
+        for position, stage in enumerate(stages):
+            members = [each for each in self._keepers.values() if each.unit.stage == stage]
+            # What remains is shared out, so that an early stage cannot use up a later one's time.
+            left = (end - time.monotonic()) * (0.7 if position + 1 < len(stages) else 1.0)
+            stage_end = time.monotonic() + max(0.0, left)
+            for keeper in members:
+                keeper.grace_seconds = max(0.0, left - 0.5)
+                self._kill_starting(keeper)
+                keeper.close()
+            for keeper in members:
+                if not keeper.join(stage_end - time.monotonic()):
+                    keeper.hurry.set()
+        self.kill()
+        for keeper in self._keepers.values():
+            keeper.join(2.0)
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def hurry(self) -> None:
+        """Wait for nobody any more while stopping; safe to call from a signal's handler."""
+        for keeper in self._keepers.values():
+            keeper.hurry.set()
+
+    def kill(self) -> None:
+        """End everything at once, without asking.
+
+        Raises:
+            StragglersError: Processes remain that even SIGKILL does not end.
+        """
+        self._closed.set()
+        self.hurry()
+        for keeper in self._keepers.values():
+            keeper.close()
+        for name, record in processes.recorded(self._root, self._keepers).items():
+            processes.kill_session(record)
+            processes.record_path(self._root, name).unlink(missing_ok=True)
+
+    def _kill_starting(self, keeper: Keeper) -> None:
+        """A start that is waiting for an answer would hold up the stop, and has no client yet."""
+        if keeper.status().state is ProcessState.STARTING:
+            record = read_record(processes.record_path(self._root, keeper.unit.name))
+            if record is not None:
+                processes.kill_session(record)
+
+    def _rotate(self) -> None:
+        while not self._closed.wait(_ROTATE_EVERY_SECONDS):
+            for name in self._keepers:
+                processes.rotate_log(processes.log_path(self._root, name))
+
+
+def hold(root: Path) -> IO[str]:
+    """Take the state folder's lock for as long as the returned file stays open.
+
+    Raises:
+        AlreadyRunningError: Another process has it; the sentence has its id.
+    """
+    path = root / "run" / "supervisor.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        pid = file.read().strip() or "unknown"
+        file.close()
+        raise AlreadyRunningError(
+            f"`retail-lakehouse dev` already runs on {root} as process {pid}. Use that one, stop "
+            "it with `retail-lakehouse stop`, or name another folder with --state-dir."
+        ) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def holder_pid(root: Path) -> int | None:
+    """The process id of the supervisor that holds the state folder, or None if none does."""
+    path = root / "run" / "supervisor.lock"
+    try:
+        with path.open("r+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                told = file.read().strip()
+                return int(told) if told.isdigit() else None
+    except FileNotFoundError:
+        return None
+    return None
+
+
+def end_recorded(root: Path, names: Iterable[str], grace_seconds: float) -> list[str]:
+    """End the recorded processes that still run, all at once, and forget the records.
+
+    Returns:
+        The names of those that were found.
+
+    Raises:
+        StragglersError: One of them does not end.
+    """
+    records = processes.recorded(root, names)
+    found = {name: record for name, record in records.items() if processes.session_members(record)}
+    for record in found.values():
+        with contextlib.suppress(ProcessLookupError):
+            if record.is_alive():
+                os.kill(record.pid, signal.SIGTERM)
+    deadline = time.monotonic() + grace_seconds
+    for record in found.values():
+        processes.end_session(record, max(0.0, deadline - time.monotonic()))
+    for name in records:
+        processes.record_path(root, name).unlink(missing_ok=True)
+    return sorted(found)
