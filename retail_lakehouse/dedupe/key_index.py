@@ -82,12 +82,18 @@ class KeyIndex:
         self._in_memory = 0
         self._next_run = 0
         self._stamp: Stamp | None = None
+        self._oldest_hour = 0
         self._log: io.BufferedWriter | None = None
 
     @property
     def stamp(self) -> Stamp | None:
         """What the index stands for; None when it must be rebuilt."""
         return self._stamp
+
+    @property
+    def oldest_hour(self) -> int:
+        """First event hour that the index is complete for."""
+        return self._oldest_hour
 
     def open(self) -> None:
         """Reads what is on disk. Whatever is damaged leaves an empty index without a stamp."""
@@ -107,7 +113,7 @@ class KeyIndex:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
         self._runs, self._memory, self._in_memory = {}, {}, 0
-        self._stamp = None
+        self._stamp, self._oldest_hour = None, 0
 
     def close(self) -> None:
         """Closes the log."""
@@ -146,24 +152,42 @@ class KeyIndex:
         recent = hours >= oldest_hour
         hours, rows = hours[recent], np.ascontiguousarray(rows[recent])
         self._remember(hours, rows)
+        self._oldest_hour = max(self._oldest_hour, oldest_hour)
         self._write_log(hours, rows, stamp)
         self._stamp = stamp
+        self._forget(oldest_hour)
+        if self._in_memory > MEMORY_KEYS:
+            self.fold()
+
+    def add_bulk(self, hours: Longs, rows: _Rows, stamp: Stamp, oldest_hour: int) -> None:
+        """Adds many rows as runs of their own, past the memory and the log; else as `add`."""
+        self._stamp = stamp
+        self._oldest_hour = max(self._oldest_hour, oldest_hour)
+        for hour in np.unique(hours[hours >= oldest_hour]).tolist():
+            of_hour = rows[hours == hour]
+            run = self._write_run(of_hour[np.argsort(of_hour[:, 0], kind="stable")])
+            self._add_run(hour, run)
+        self._forget(oldest_hour)
+        self.fold()
+
+    def _forget(self, oldest_hour: int) -> None:
         for hour in [h for h in self._memory.keys() | self._runs.keys() if h < oldest_hour]:
             self._memory.pop(hour, None)
             self._runs.pop(hour, None)
         self._in_memory = sum(len(memory) for memory in self._memory.values())
-        if self._in_memory > MEMORY_KEYS:
-            self.fold()
+
+    def _add_run(self, hour: int, run: _Run) -> None:
+        runs = self._runs.setdefault(hour, [])
+        runs.append(run)
+        if len(runs) > RUNS_PER_HOUR:
+            merged = np.concatenate([run.rows for run in runs])
+            self._runs[hour] = [self._write_run(merged[np.argsort(merged[:, 0], kind="stable")])]
 
     def fold(self) -> None:
         """Turns what is in memory into sorted runs and starts a new log."""
         assert self._stamp is not None  # noqa: S101
         for hour, memory in self._memory.items():
-            self._runs.setdefault(hour, []).append(self._write_run(_sorted_rows(memory)))
-            if len(self._runs[hour]) > RUNS_PER_HOUR:
-                merged = np.concatenate([run.rows for run in self._runs[hour]])
-                merged = merged[np.argsort(merged[:, 0], kind="stable")]
-                self._runs[hour] = [self._write_run(merged)]
+            self._add_run(hour, self._write_run(_sorted_rows(memory)))
         self._memory, self._in_memory = {}, 0
         self._write_manifest()
 
@@ -195,6 +219,7 @@ class KeyIndex:
         document = {
             "version": FORMAT_VERSION,
             "stamp": asdict(self._stamp),
+            "oldest_hour": self._oldest_hour,
             "next_run": self._next_run,
             "log": log_name,
             "runs": {
@@ -241,6 +266,7 @@ class KeyIndex:
         self._memory, self._in_memory = {}, 0
         self._next_run = document["next_run"]
         self._stamp = Stamp.from_json(document["stamp"])
+        self._oldest_hour = document["oldest_hour"]
         log = self._folder / document["log"]
         size = 0
         for block, end in _blocks(log.read_bytes()):

@@ -29,14 +29,14 @@ class CheckpointState:
 
 
 class CheckpointFiles:
-    """The checkpoint's folder through Hadoop's file system: local or s3://…"""
+    """The checkpoint's folder through Hadoop's file system, local or on S3."""
 
     def __init__(self, spark: SparkSession, location: str) -> None:
         jvm: Any = spark._jvm
         self._jvm = jvm
         self.location = location
         self._path = jvm.org.apache.hadoop.fs.Path(location)
-        self._fs = self._path.getFileSystem(spark._jsc.hadoopConfiguration())  # type: ignore[attr-defined]
+        self._fs = self._path.getFileSystem(spark._jsc.hadoopConfiguration())
 
     def exists(self) -> bool:
         """Whether there is a checkpoint at all."""

@@ -5,6 +5,8 @@ Where the machine matters (master, heap, jars) the launcher says so: Glue by its
 one machine by `local/spark.py`.
 """
 
+from typing import Any
+
 from pyspark.sql import SparkSession
 
 from retail_lakehouse.streaming.arguments import JobArguments
@@ -30,6 +32,7 @@ def spark_session(arguments: JobArguments) -> SparkSession:
         .config("spark.sql.streaming.stopTimeout", "8s")
         .config("spark.sql.streaming.minBatchesToRetain", "10")
         .config("spark.sql.execution.arrow.maxRecordsPerBatch", "20000")
+        .config("spark.ui.showConsoleProgress", "false")
     )
     if arguments.catalog_uri:
         builder = (
@@ -41,4 +44,19 @@ def spark_session(arguments: JobArguments) -> SparkSession:
         builder = builder.config(
             f"{catalog}.catalog-impl", "org.apache.iceberg.aws.glue.GlueCatalog"
         ).config(f"{catalog}.io-impl", "org.apache.iceberg.aws.s3.S3FileIO")
-    return builder.getOrCreate()
+    spark = builder.getOrCreate()
+    _quiet(spark)
+    return spark
+
+
+# A Python worker reads Kafka from a thread that Spark warns of at every batch; the interruption it
+# fears is a query's stop, after which the process ends anyway.
+_NOISY_LOGGERS = {"org.apache.spark.sql.kafka010.KafkaDataConsumer": "ERROR"}
+
+
+def _quiet(spark: SparkSession) -> None:
+    spark.sparkContext.setLogLevel("WARN")
+    jvm: Any = spark._jvm
+    log4j = jvm.org.apache.logging.log4j
+    for name, level in _NOISY_LOGGERS.items():
+        log4j.core.config.Configurator.setLevel(name, log4j.Level.valueOf(level))

@@ -98,9 +98,7 @@ def in_two_files(rows: DataFrame, row_count: int, rows_a_file: int = 500_000) ->
     return rows.where(~late).coalesce(files).union(rows.where(late).coalesce(1))
 
 
-def _judging(
-    event_name: str, until: dict[int, int]
-) -> Callable[[Iterator["pa.RecordBatch"]], Iterator["pa.RecordBatch"]]:
+def _judging(event_name: str, until: dict[int, int]) -> Callable[[Any], Iterator["pa.RecordBatch"]]:
     """The function that Spark's Python workers run over a partition's Arrow batches."""
 
     def run(batches: Iterator["pa.RecordBatch"]) -> Iterator["pa.RecordBatch"]:

@@ -1,0 +1,1 @@
+"""Entry points of the Glue jobs: arguments in, one call into the package."""

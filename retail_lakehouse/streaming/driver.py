@@ -1,0 +1,189 @@
+"""The life of a streaming job: lock, start-up checks, query, yielding, stopping.
+
+Here: the thin edge between Spark's query and the writer. Not here: what a batch does.
+"""
+
+import logging
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+
+from retail_lakehouse.contracts.events import EventContract, event_named
+from retail_lakehouse.dedupe.key_index import KeyIndex
+from retail_lakehouse.streaming import checkpoint, kafka, startup
+from retail_lakehouse.streaming.arguments import JobArguments
+from retail_lakehouse.streaming.iceberg import TableNotReadyError
+from retail_lakehouse.streaming.kafka import KafkaUnavailableError
+from retail_lakehouse.streaming.lock import JvmFileLock, LockHeldError, SingleRun, TopicLock
+from retail_lakehouse.streaming.session import spark_session
+from retail_lakehouse.streaming.writer import TopicWriter, moved, progress_from
+
+logger = logging.getLogger(__name__)
+
+LOCK_TIMEOUT_SECONDS = 60
+FINISH_BATCH_SECONDS = 6
+_POLL_SECONDS = 1
+
+
+def run_streaming_job(event_name: str, argv: Sequence[str]) -> int:
+    """Runs the event's streaming job until it is told to stop; returns the exit status.
+
+    0: stopped when asked. 1: failed, start it again. 3: records are lost, a person has to look.
+    """
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    for noisy in ("py4j", "numexpr"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    arguments = JobArguments.parse(argv)
+    spark = spark_session(arguments)
+    try:
+        return StreamingJob(spark, arguments, event_named(event_name)).run()
+    except startup.LossError as error:
+        logger.error("%s", error)
+        return startup.EXIT_LOSS
+    except (LockHeldError, KafkaUnavailableError, TableNotReadyError) as error:
+        logger.error("%s", error)
+        return 1
+    finally:
+        spark.stop()
+
+
+class StreamingJob:
+    """One run of one topic's job."""
+
+    def __init__(self, spark: SparkSession, arguments: JobArguments, event: EventContract) -> None:
+        self._spark = spark
+        self._arguments = arguments
+        self._event = event
+        self._stop = threading.Event()
+        # Held while a batch runs: whoever takes it stands between two batches.
+        self._between_batches = threading.Lock()
+        jvm: Any = spark._jvm
+        self._lock: TopicLock = (
+            JvmFileLock(jvm, Path(arguments.lock_dir), event.topic)
+            if arguments.lock_dir
+            else SingleRun()
+        )
+        self._index = KeyIndex(Path(arguments.index_dir))
+        self._files = checkpoint.CheckpointFiles(spark, arguments.checkpoint)
+        self._writer: TopicWriter | None = None
+
+    def run(self) -> int:
+        """Takes the lock, checks, and streams until SIGTERM or SIGINT."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._asked_to_stop)
+        self._lock.acquire(LOCK_TIMEOUT_SECONDS)
+        try:
+            query = self._start()
+            self._watch(query)
+        finally:
+            self._lock.release()
+            self._index.close()
+        return 0
+
+    def _asked_to_stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._stop.set()
+
+    def _start(self) -> StreamingQuery:
+        arguments, event = self._arguments, self._event
+        writer = TopicWriter(
+            self._spark,
+            arguments.catalog_name,
+            event,
+            self._index,
+            arguments.dedupe_horizon_hours,
+            arguments.snapshot_retention_minutes,
+            run_id=f"{arguments.job_name}-{uuid.uuid4().hex[:12]}",
+        )
+        self._writer = writer
+        live = kafka.topic_facts(self._spark, arguments, event.topic)
+        self._resume(live)
+        until = writer.progress.until
+        self._reconcile_checkpoint(until)
+        records = kafka.read_topic(
+            self._spark, arguments, event.topic, startup.starting_offsets(live, until)
+        )
+        logger.info("Streaming %s from %s.", event.topic, until or "its first record")
+        return (
+            records.writeStream.queryName(arguments.job_name)
+            .foreachBatch(self._on_batch)
+            .option("checkpointLocation", arguments.checkpoint)
+            .trigger(processingTime=f"{int(arguments.trigger_seconds * 1000)} milliseconds")
+            .start()
+        )
+
+    def _resume(self, live: kafka.TopicFacts) -> None:
+        writer, accepted = self._require_writer(), self._arguments.accept_loss
+        marks = writer.marks()
+        topic = self._event.topic
+        startup.check_topic(topic, live, list(marks), accepted)
+        progress = progress_from(marks, live.cluster_id, live.topic_id)
+        progress = moved(
+            progress,
+            startup.check_offsets(topic, live, progress.until, accepted),
+            startup.check_offsets(topic, live, progress.quarantine_until, accepted),
+        )
+        self._index.open()
+        writer.resume(progress)
+
+    def _reconcile_checkpoint(self, until: dict[int, int]) -> None:
+        files = self._files
+        if not files.exists():
+            return
+        try:
+            state = checkpoint.read_state(files, self._event.topic)
+            if checkpoint.agrees(state, until):
+                return
+            why = f"it stands at {state.committed} and the table at {until}"
+        except checkpoint.CheckpointDamagedError as error:
+            why = str(error)
+        aside = files.move_aside(time.strftime("aside-%Y%m%dT%H%M%SZ", time.gmtime()))
+        logger.warning(
+            "The checkpoint of %s does not agree with its table (%s): it was moved to %s, and the "
+            "job starts from the table's marks. Nothing is lost.",
+            self._event.topic,
+            why,
+            aside,
+        )
+
+    def _on_batch(self, batch: DataFrame, batch_id: int) -> None:
+        with self._between_batches:
+            planned = checkpoint.planned_end(self._files, self._event.topic, batch_id)
+            self._require_writer().write(batch, planned)
+
+    def _watch(self, query: StreamingQuery) -> None:
+        while not self._stop.is_set():
+            if query.awaitTermination(_POLL_SECONDS):
+                return
+            if self._lock.yield_wanted():
+                self._yield_lock()
+        logger.info("Asked to stop: finishing the running batch.")
+        finished = self._between_batches.acquire(timeout=FINISH_BATCH_SECONDS)
+        query.stop()
+        if finished:
+            self._between_batches.release()
+
+    def _yield_lock(self) -> None:
+        """Lets another process write between two batches, then takes up from the new marks."""
+        with self._between_batches:
+            logger.info("Another process asks for the tables of %s: yielding.", self._event.topic)
+            self._lock.release()
+            while self._lock.yield_wanted() and not self._stop.is_set():
+                time.sleep(_POLL_SECONDS)
+            self._lock.acquire(LOCK_TIMEOUT_SECONDS)
+            live = kafka.topic_facts(self._spark, self._arguments, self._event.topic)
+            self._resume(live)
+
+    def _require_writer(self) -> TopicWriter:
+        assert self._writer is not None  # noqa: S101
+        return self._writer

@@ -1,0 +1,149 @@
+"""One writer a topic: the lock over its two tables, and asking its holder to yield.
+
+Here: the lock as the committing process holds it, the request to yield, and the lease that
+backfill, replay and schema changes take. Not here: who starts jobs.
+
+An Iceberg append never conflicts with another append: the lock, and not the commit, keeps two
+writers apart. It is a POSIX record lock on a file, held by the JVM since the JVM commits: it is
+gone when that process is gone, and not a moment earlier.
+"""
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from retail_lakehouse.settings import Settings
+
+_POLL_SECONDS = 0.1
+
+
+class LockHeldError(RuntimeError):
+    """Another process writes the topic's tables."""
+
+
+class TopicLock(Protocol):
+    """The lock of one topic as a writer uses it."""
+
+    def acquire(self, timeout_seconds: float) -> None:
+        """Takes the lock; raises LockHeldError when another process keeps it that long."""
+        ...
+
+    def release(self) -> None:
+        """Gives the lock back."""
+        ...
+
+    def yield_wanted(self) -> bool:
+        """Whether a living process asks the holder to yield between batches."""
+        ...
+
+
+class SingleRun:
+    """The lock on Glue: the job's MaxConcurrentRuns=1 lets no second run start."""
+
+    def acquire(self, timeout_seconds: float) -> None:
+        """Nothing to take."""
+
+    def release(self) -> None:
+        """Nothing to give back."""
+
+    def yield_wanted(self) -> bool:
+        """Nobody asks."""
+        return False
+
+
+class JvmFileLock:
+    """The lock on one machine, held by the job's JVM."""
+
+    def __init__(self, jvm: Any, folder: Path, topic: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._jvm = jvm
+        self._folder = folder
+        self._topic = topic
+        self._file: Any = None
+
+    def acquire(self, timeout_seconds: float) -> None:
+        """Takes the lock; raises LockHeldError when another process keeps it that long."""
+        deadline = time.monotonic() + timeout_seconds
+        path = lock_path(self._folder, self._topic)
+        file = self._jvm.java.io.RandomAccessFile(str(path), "rw")
+        while file.getChannel().tryLock() is None:
+            if time.monotonic() > deadline:
+                file.close()
+                raise _held(self._topic, path)
+            time.sleep(_POLL_SECONDS)
+        self._file = file
+
+    def release(self) -> None:
+        """Gives the lock back."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def yield_wanted(self) -> bool:
+        """Whether a living process asks the holder to yield between batches."""
+        return bool(_living_requests(self._folder, self._topic))
+
+
+@contextmanager
+def topic_lease(settings: Settings, topic: str, timeout_seconds: float = 120) -> Iterator[None]:
+    """Holds the topic's lock in this process; a running job yields between two batches.
+
+    Raises:
+        LockHeldError: the writer did not yield in time.
+    """
+    folder = settings.lock_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    request = folder / f"{topic}.yield.{os.getpid()}"
+    path = lock_path(folder, topic)
+    deadline = time.monotonic() + timeout_seconds
+    request.touch()
+    try:
+        with path.open("r+b" if path.exists() else "w+b") as file:
+            while not _try_lock(file.fileno()):
+                if time.monotonic() > deadline:
+                    raise _held(topic, path)
+                time.sleep(_POLL_SECONDS)
+            yield
+    finally:
+        request.unlink(missing_ok=True)
+
+
+def lock_path(folder: Path, topic: str) -> Path:
+    """The file whose record lock is the topic's lock."""
+    return folder / f"{topic}.lock"
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        # fcntl's record lock is the one that Java's FileChannel takes, so the two exclude.
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            return False
+        raise
+    return True
+
+
+def _living_requests(folder: Path, topic: str) -> list[Path]:
+    living = []
+    for request in folder.glob(f"{topic}.yield.*"):
+        try:
+            os.kill(int(request.suffix[1:]), 0)
+            living.append(request)
+        except ProcessLookupError:
+            request.unlink(missing_ok=True)
+        except PermissionError:
+            living.append(request)
+    return living
+
+
+def _held(topic: str, path: Path) -> LockHeldError:
+    return LockHeldError(
+        f"Another process writes the tables of {topic} (it holds {path}). Wait for it to end, or "
+        "stop it with `retail-lakehouse jobs stop`, then start this again."
+    )

@@ -1,0 +1,297 @@
+"""One micro-batch: judge, quarantine, deduplicate, commit.
+
+Here: the order of the steps and their two commits. Not here: the steps themselves, or when a
+batch runs (`driver.py`).
+
+The quarantine is committed first, under its own mark; then the rows under theirs. A kill between
+the two is harmless: on the replay the quarantine's `until` tells which records it has already.
+"""
+
+import datetime as dt
+import logging
+import time
+from dataclasses import replace
+from functools import reduce
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pyspark import StorageLevel
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as f
+
+from retail_lakehouse.contracts.events import EventContract
+from retail_lakehouse.contracts.mark import Mark
+from retail_lakehouse.contracts.reasons import Reason
+from retail_lakehouse.contracts.tables import event_table, quarantine_table
+from retail_lakehouse.dedupe.decide import Verdict, decide
+from retail_lakehouse.dedupe.key_index import KeyIndex, Stamp
+from retail_lakehouse.dedupe.records import HOUR_MS, Longs, Records, concatenated
+from retail_lakehouse.streaming import transform
+from retail_lakehouse.streaming.iceberg import JobTable
+from retail_lakehouse.streaming.index_sync import sync_index
+from retail_lakehouse.streaming.progress import (
+    BatchFacts,
+    Progress,
+    after_quarantine,
+    after_rows,
+    quarantine_mark,
+    rows_mark,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+logger = logging.getLogger(__name__)
+
+EXPIRE_EVERY_SECONDS = 120
+_LITERALS_AT_MOST = 10_000
+"""Past so many offsets a join is cheaper than a list of literals in the plan."""
+
+
+class TopicWriter:
+    """Writes one topic into its two tables. Its caller holds the topic's lock."""
+
+    def __init__(
+        self,
+        spark: SparkSession,
+        catalog: str,
+        event: EventContract,
+        index: KeyIndex,
+        horizon_hours: int,
+        retention_minutes: int,
+        run_id: str,
+    ) -> None:
+        self.event = event
+        self.rows = JobTable(spark, catalog, event_table(event))
+        self.quarantine = JobTable(spark, catalog, quarantine_table(event))
+        self._spark = spark
+        self._index = index
+        self._horizon_hours = horizon_hours
+        self._retention_minutes = retention_minutes
+        self._run_id = run_id
+        self._progress: Progress | None = None
+        self._rows_spec = self.rows.landing_spec_id()
+        self._quarantine_spec = self.quarantine.landing_spec_id()
+        self._uuid = self.rows.uuid()
+        self._expired_at = time.monotonic()
+
+    def marks(self) -> tuple[Mark | None, Mark | None]:
+        """The last marks of the two tables: rows, quarantine."""
+        return self.rows.last_mark(), self.quarantine.last_mark()
+
+    @property
+    def progress(self) -> Progress:
+        """Where the writer stands; `resume` must have been called."""
+        assert self._progress is not None  # noqa: S101
+        return self._progress
+
+    def resume(self, progress: Progress) -> None:
+        """Takes up from `progress`, with the index brought to the table's current snapshot."""
+        self._progress = progress
+        mark = self.rows.last_mark()
+        newest = mark.broker_time.newest_ms if mark else None
+        newest = int(time.time() * 1000) if newest is None else newest
+        self._sync_index(newest // HOUR_MS - self._horizon_hours - 1)
+
+    def write(self, batch: DataFrame, planned_end: "Mapping[int, int]") -> None:
+        """Lands one micro-batch whose end offsets (exclusive) are `planned_end`."""
+        progress = self.progress
+        started_ms = int(time.time() * 1000)
+        if all(end <= progress.until.get(p, 0) for p, end in planned_end.items()):
+            logger.info("The batch up to %s has landed before: nothing to do.", dict(planned_end))
+            return
+        judged = transform.judged(batch, self.event, progress.until)
+        judged.persist(StorageLevel.MEMORY_AND_DISK)
+        try:
+            records = _collected(judged)
+            facts = self._facts(records, planned_end, started_ms)
+            self._commit_quarantine(judged, facts)
+            self._commit_rows(judged, facts)
+        finally:
+            judged.unpersist()
+        self._expire_now_and_then()
+
+    def _facts(
+        self, records: Records, planned_end: "Mapping[int, int]", started_ms: int
+    ) -> BatchFacts:
+        hours = records.event_hour[records.good]
+        if len(hours):
+            floor = int(records.broker_ms.min()) // HOUR_MS - self._horizon_hours - 1
+            if max(int(hours.min()), floor) < self._index.oldest_hour:
+                self._sync_index(floor)
+        decision = decide(records, self._index, self._horizon_hours)
+        return BatchFacts(records, decision, dict(planned_end), started_ms)
+
+    def _commit_quarantine(self, judged: DataFrame, facts: BatchFacts) -> None:
+        progress = self.progress
+        records, verdict = facts.records, facts.decision.verdict
+        news = records.offset >= _until_of(records.partition, progress.quarantine_until)
+        conflicts = records.good & (verdict == Verdict.CONFLICT) & news
+        bad = ~records.good & news
+        quarantined = int(np.count_nonzero(conflicts)) + int(np.count_nonzero(bad))
+        if not quarantined:
+            return
+        mark = quarantine_mark(progress, facts, quarantined, self.event, self._run_id)
+        rejected = judged.where(
+            f.col("packed").isNull()
+            & f.col("reason").isNotNull()
+            & _at_or_above(progress.quarantine_until)
+        )
+        if conflicts.any():
+            contradicting = _only(
+                judged.where(f.col("packed").isNull() & f.col("reason").isNull()),
+                records.partition[conflicts],
+                records.offset[conflicts],
+            )
+            rejected = rejected.unionByName(
+                contradicting.withColumn("reason", f.lit(Reason.CONFLICT.value)).withColumn(
+                    "detail",
+                    f.lit("An event with this id and hour has landed before with other content."),
+                )
+            )
+        rows = transform.quarantine_rows(
+            rejected,
+            self.quarantine.contract,
+            self.event,
+            progress.topic_id,
+            _utc(facts.started_ms),
+        )
+        self.quarantine.append(rows.coalesce(1), mark, self._quarantine_spec)
+        self._progress = after_quarantine(progress, mark)
+
+    def _commit_rows(self, judged: DataFrame, facts: BatchFacts) -> None:
+        progress = self.progress
+        records, verdict = facts.records, facts.decision.verdict
+        mark = rows_mark(progress, facts, self.event, self._run_id)
+        rejected = records.good & (verdict != Verdict.LANDS)
+        rows = transform.landing_rows(
+            _without(judged, records.partition[rejected], records.offset[rejected]),
+            self.rows.contract,
+            self.event.topic,
+            progress.topic_id,
+            _utc(facts.started_ms),
+        )
+        begun = time.monotonic()
+        self.rows.append(transform.in_two_files(rows, mark.batch.landed), mark, self._rows_spec)
+        commit_ms = int((time.monotonic() - begun) * 1000)
+        self._progress = after_rows(progress, mark, commit_ms)
+        landed = records.good & (verdict == Verdict.LANDS)
+        self._index.add(
+            records.event_hour[landed],
+            np.column_stack(
+                [records.key_high[landed], records.key_low[landed], records.content[landed]]
+            ),
+            self._stamp(),
+            self._index.oldest_hour
+            if not len(records)
+            else int(records.broker_ms.min()) // HOUR_MS - self._horizon_hours - 1,
+        )
+        logger.info(
+            "Landed %d of %d records in %d ms (%d quarantined, %d duplicates), commit %d ms.",
+            mark.batch.landed,
+            mark.batch.read,
+            int(time.time() * 1000) - facts.started_ms,
+            mark.batch.quarantined,
+            mark.batch.duplicates,
+            commit_ms,
+        )
+
+    def _sync_index(self, oldest_hour: int) -> None:
+        sync_index(self._spark, self._index, self.rows, self.event, self._stamp(), oldest_hour)
+
+    def _stamp(self) -> Stamp:
+        return Stamp(
+            table_uuid=self._uuid,
+            snapshot_id=self.rows.current_snapshot_id(),
+            topic_id=self.progress.topic_id,
+            until=dict(self.progress.until),
+        )
+
+    def _expire_now_and_then(self) -> None:
+        if time.monotonic() - self._expired_at < EXPIRE_EVERY_SECONDS:
+            return
+        older_than_ms = int(time.time() * 1000) - self._retention_minutes * 60_000
+        for table in (self.rows, self.quarantine):
+            table.expire(older_than_ms)
+        self._expired_at = time.monotonic()
+
+
+def progress_from(
+    marks: tuple[Mark | None, Mark | None], cluster_id: str, topic_id: str
+) -> Progress:
+    """Progress from the two tables' last marks."""
+    return Progress.of_marks(cluster_id, topic_id, *marks)
+
+
+def moved(progress: Progress, until: dict[int, int], quarantine_until: dict[int, int]) -> Progress:
+    """Progress whose offsets were moved past an accepted loss."""
+    return replace(progress, until=until, quarantine_until=quarantine_until)
+
+
+def _collected(judged: DataFrame) -> Records:
+    import pyarrow as pa
+
+    parts = [
+        Records.from_arrow(pa.ipc.open_stream(row["packed"]).read_all())
+        for row in transform.packed(judged).collect()
+    ]
+    if not parts:
+        empty = np.empty(0, np.int64)
+        none = np.empty(0, np.bool_)
+        return Records(*(empty,) * 7, good=none, with_extra=none)
+    return concatenated(parts)
+
+
+def _until_of(partition: Longs, until: "Mapping[int, int]") -> Longs:
+    result = np.zeros(len(partition), dtype=np.int64)
+    for number, offset in until.items():
+        result[partition == number] = offset
+    return result
+
+
+def _at_or_above(until: "Mapping[int, int]") -> Column:
+    below = f.lit(False)
+    for partition, offset in until.items():
+        below = below | ((f.col("kafka_partition") == partition) & (f.col("kafka_offset") < offset))
+    return ~below
+
+
+def _only(rows: DataFrame, partition: Longs, offset: Longs) -> DataFrame:
+    """The rows at these coordinates."""
+    if len(offset) <= _LITERALS_AT_MOST:
+        return rows.where(_is_at(partition, offset))
+    return rows.join(_coordinates(rows, partition, offset), _KEY, "left_semi")
+
+
+def _without(rows: DataFrame, partition: Longs, offset: Longs) -> DataFrame:
+    """The rows that are not at these coordinates."""
+    if not len(offset):
+        return rows
+    if len(offset) <= _LITERALS_AT_MOST:
+        # The packed rows have no coordinates; NULL in a negated condition would drop them, and
+        # nobody needs them any more.
+        return rows.where(~_is_at(partition, offset))
+    return rows.join(_coordinates(rows, partition, offset), _KEY, "left_anti")
+
+
+_KEY = ["kafka_partition", "kafka_offset"]
+
+
+def _is_at(partition: Longs, offset: Longs) -> Column:
+    conditions = [
+        (f.col("kafka_partition") == int(p))
+        & f.col("kafka_offset").isin(offset[partition == p].tolist())
+        for p in np.unique(partition)
+    ]
+    return reduce(lambda left, right: left | right, conditions, f.lit(False))
+
+
+def _coordinates(rows: DataFrame, partition: Longs, offset: Longs) -> DataFrame:
+    import pandas as pd
+
+    frame = pd.DataFrame({_KEY[0]: partition.astype(np.int32), _KEY[1]: offset})
+    return f.broadcast(rows.sparkSession.createDataFrame(frame))
+
+
+def _utc(milliseconds: int) -> dt.datetime:
+    return dt.datetime.fromtimestamp(milliseconds / 1000, tz=dt.UTC).replace(tzinfo=None)
