@@ -1,0 +1,175 @@
+"""How the client connects and what it says when it cannot; no server is needed here."""
+
+import socket
+import struct
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retail_lakehouse.settings import Settings
+from retail_lakehouse.warehouse.client import Session, WarehouseClient, WarehouseConfig
+from retail_lakehouse.warehouse.errors import (
+    WarehouseDenied,
+    WarehouseRefused,
+    WarehouseUnreachable,
+)
+
+
+def config(tmp_path: Path, port: int) -> WarehouseConfig:
+    password = tmp_path / "warehouse-password"
+    password.write_text("secret-of-the-test\n")
+    return WarehouseConfig("127.0.0.1", port, "dev", "lakehouse", password)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class ScriptedServer:
+    """Accepts one connection, answers with `reply` to the first bytes, then closes."""
+
+    def __init__(self, reply: bytes) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self.listener.getsockname()[1])
+        self._reply = reply
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        connection, _ = self.listener.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(self._reply)
+
+    def close(self) -> None:
+        self.listener.close()
+        self._thread.join(5)
+
+
+def error_response(sqlstate: str, message: str) -> bytes:
+    body = b"SFATAL\x00C" + sqlstate.encode() + b"\x00M" + message.encode() + b"\x00\x00"
+    return b"E" + struct.pack("!i", len(body) + 4) + body
+
+
+class RefusingConnection:
+    """A connection whose every statement fails as it is told to."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.closed = False
+        self.notices: list[dict[bytes, bytes]] = []
+
+    def cursor(self) -> "RefusingConnection":
+        return self
+
+    def execute(self, sql: str, parameters: object) -> None:
+        raise self.error
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_warehouse_that_is_not_there_is_named_in_one_sentence(tmp_path: Path) -> None:
+    port = free_port()
+    with (
+        pytest.raises(WarehouseUnreachable, match=f"No warehouse answers at 127.0.0.1:{port}"),
+        WarehouseClient(config(tmp_path, port)).session("test"),
+    ):
+        pass
+
+
+def test_a_missing_password_file_says_what_makes_it(tmp_path: Path) -> None:
+    missing = WarehouseConfig("127.0.0.1", free_port(), "dev", "lakehouse", tmp_path / "nothing")
+    with (
+        pytest.raises(WarehouseDenied, match="cannot be read"),
+        WarehouseClient(missing).session("test"),
+    ):
+        pass
+
+
+def test_a_refused_login_is_told_apart_from_a_warehouse_that_is_down(tmp_path: Path) -> None:
+    server = ScriptedServer(error_response("28P01", "password authentication failed"))
+    try:
+        with (
+            pytest.raises(WarehouseDenied, match="password authentication failed") as caught,
+            WarehouseClient(config(tmp_path, server.port)).session("test"),
+        ):
+            pass
+    finally:
+        server.close()
+    assert "secret-of-the-test" not in str(caught.value)
+
+
+@pytest.mark.parametrize("reply", [b"", b"R", error_response("57P03", "it starts up")])
+def test_a_server_that_breaks_off_is_unreachable(tmp_path: Path, reply: bytes) -> None:
+    server = ScriptedServer(reply)
+    try:
+        with (
+            pytest.raises(WarehouseUnreachable),
+            WarehouseClient(config(tmp_path, server.port)).session("test"),
+        ):
+            pass
+    finally:
+        server.close()
+
+
+def test_on_aws_the_login_is_iam_over_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    import redshift_connector
+    from redshift_connector.error import InterfaceError
+
+    seen: dict[str, Any] = {}
+
+    def connect(**arguments: object) -> None:
+        seen.update(arguments)
+        raise InterfaceError("stop here")
+
+    monkeypatch.setattr(redshift_connector, "connect", connect)
+    host = "analytics-wg.123456789012.ap-south-1.redshift-serverless.amazonaws.com"
+    settings = Settings.load(
+        {
+            "profile": "aws",
+            "bootstrap_servers": "b-1:9098",
+            "warehouse_host": host,
+            "aws_region": "ap-south-1",
+            "warehouse_location": "s3://bucket/warehouse",
+            "checkpoint_location": "s3://bucket/checkpoints",
+        }
+    )
+    with (
+        pytest.raises(WarehouseUnreachable),
+        WarehouseClient.from_settings(settings).session("test"),
+    ):
+        pass
+    assert (seen["iam"], seen["ssl"], seen["host"], seen["port"]) == (True, True, host, 5439)
+    assert "password" not in seen
+
+
+def test_an_error_carries_its_sqlstate_its_statement_and_the_warehouses_hint() -> None:
+    from redshift_connector.error import ProgrammingError
+
+    error = ProgrammingError({"C": "42P01", "M": 'relation "x" does not exist', "H": "Make it."})
+    session = Session(RefusingConnection(error), WarehouseConfig("h", 1, "d"), 0.0)
+    with pytest.raises(WarehouseRefused) as caught:
+        session.rows("-- why\nSELECT *\nFROM x")
+    assert caught.value.sqlstate == "42P01"
+    assert str(caught.value) == (
+        'The warehouse refused `SELECT * FROM x`: relation "x" does not exist [42P01]. Make it.'
+    )
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError("gone"), TimeoutError("timed out")])
+def test_a_connection_that_breaks_leaves_the_statements_fate_unknown(error: OSError) -> None:
+    session = Session(RefusingConnection(error), WarehouseConfig("h", 1, "d"), 0.0)
+    with pytest.raises(WarehouseUnreachable, match="unknown"):
+        session.execute("REFRESH MATERIALIZED VIEW mart.x")
+
+
+@pytest.mark.parametrize("label", ["", "it's", "a b", "x" * 101, "run;DROP"])
+def test_a_label_that_could_carry_sql_is_refused(tmp_path: Path, label: str) -> None:
+    client = WarehouseClient(config(tmp_path, free_port()))
+    with pytest.raises(ValueError, match="session label"), client.session(label):
+        pass
