@@ -8,6 +8,7 @@ import warnings
 
 import dagster as dg
 
+from retail_lakehouse.assets.job_control import control_jobs
 from retail_lakehouse.assets.streaming_jobs import job_specs
 from retail_lakehouse.assets.tables import table_specs
 from retail_lakehouse.assets.topics import topic_assets
@@ -58,6 +59,7 @@ def _definitions(settings: Settings, resources: dict[str, object]) -> dg.Definit
             *plain_view_specs(settings),
         ],
         asset_checks=[stream_checks(settings), view_checks(settings)],
+        jobs=control_jobs(),
         sensors=[stream_sensor(settings), tables_sensor(settings), views_sensor(settings)],
         resources=resources,
         # Every run of ours is a few calls: a process for each step would cost more than the step.

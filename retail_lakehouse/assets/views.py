@@ -261,11 +261,12 @@ def _base_look(table: "Table", since_ms: int) -> BaseLook:
 def _is_due(
     view: ViewContract, bases: Mapping[str, BaseLook | str], record: ViewRecord | None
 ) -> bool:
+    served = record.base_snapshots if record else {}
     looks = {name: bases[name] for name in view.source_tables}
-    return all(isinstance(base, BaseLook) for base in looks.values()) and any(
-        record is None or record.base_snapshots.get(name) != base.newest
-        for name, base in looks.items()
-        if isinstance(base, BaseLook)
+    seen = {name: base.newest for name, base in looks.items() if isinstance(base, BaseLook)}
+    # A table that nothing was ever committed to is nothing to refresh for.
+    return len(seen) == len(looks) and any(
+        newest is not None and newest != served.get(name) for name, newest in seen.items()
     )
 
 

@@ -54,7 +54,9 @@ class GlueJobs:
                     "credentials and the network of the host that runs Dagster.",
                 )
                 continue
-            answers[event] = self._run(event, found[0]) if found else _never_started(event, name)
+            answers[event] = (
+                newest_run(event, self._region, found[0]) if found else _never_started(event, name)
+            )
         return answers
 
     def request(self, verb: Verb, event: str) -> str:
@@ -96,26 +98,30 @@ class GlueJobs:
             )
         return self._given
 
-    def _run(self, event: str, raw: dict[str, Any]) -> JobRun:
-        name, run_id, word = glue_job_name(event), str(raw["Id"]), str(raw["JobRunState"])
-        state = _STATES.get(word, JobState.UNKNOWN)
-        sentence = f"Glue's newest run of {name}, {run_id}, is {word}."
-        if state is JobState.FAILED:
-            reason = raw.get("ErrorMessage") or "Glue gives no message; see the run's log"
-            sentence += f" {reason}. Mend that, then start the job again."
-        elif state is JobState.STOPPED:
-            sentence += " Start the job to go on where its tables' marks end."
-        return JobRun(
-            event,
-            state,
-            sentence,
-            started_at_ms=int(raw["StartedOn"].timestamp() * 1000) if "StartedOn" in raw else None,
-            run_id=run_id,
-            url=(
-                f"https://{self._region}.console.aws.amazon.com/gluestudio/home"
-                f"?region={self._region}#/job/{name}/run/{run_id}"
-            ),
-        )
+
+def newest_run(event: str, region: str, raw: dict[str, Any]) -> JobRun:
+    """A job run as Glue's GetJobRuns describes it."""
+    name, run_id, word = glue_job_name(event), str(raw["Id"]), str(raw["JobRunState"])
+    state = _STATES.get(word, JobState.UNKNOWN)
+    sentence = f"Glue's newest run of {name}, {run_id}, is {word}."
+    if state is JobState.FAILED:
+        reason = raw.get("ErrorMessage") or "Glue gives no message; see the run's log"
+        sentence += f" {reason.rstrip('.')}. Mend that, then start the job again."
+    elif state is JobState.STOPPED:
+        sentence += " Start the job to go on where its tables' marks end."
+    elif state is JobState.UNKNOWN:
+        sentence += " This program does not know that state; look at the run in Glue's console."
+    return JobRun(
+        event,
+        state,
+        sentence,
+        started_at_ms=int(raw["StartedOn"].timestamp() * 1000) if "StartedOn" in raw else None,
+        run_id=run_id,
+        url=(
+            f"https://{region}.console.aws.amazon.com/gluestudio/home"
+            f"?region={region}#/job/{name}/run/{run_id}"
+        ),
+    )
 
 
 def _never_started(event: str, name: str) -> JobRun:

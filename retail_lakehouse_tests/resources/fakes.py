@@ -1,0 +1,243 @@
+"""Plain objects in place of resources, and a real Iceberg catalog in a folder of the test.
+
+Fakes are no resources: Dagster rebuilds those from their configuration and would lose their state.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from retail_lakehouse.contracts.events import EVENTS, event_named
+from retail_lakehouse.contracts.mark import Counts, Mark, MarkKind, TimeRange
+from retail_lakehouse.contracts.tables import QUARANTINE_TABLES, TableContract, event_table
+from retail_lakehouse.contracts.views import ViewContract
+from retail_lakehouse.kafka.admin import PartitionOffsets, TopicDescription
+from retail_lakehouse.resources.iceberg import IcebergCatalogResource
+from retail_lakehouse.resources.job_runs import JobRun, JobState
+from retail_lakehouse.settings import Settings
+from retail_lakehouse.warehouse.errors import WarehouseError
+from retail_lakehouse.warehouse.refresh import RefreshOutcome, RefreshResult
+
+TOPIC_ID = "4lHcSyD1TcqhRbz6DyQn1A"
+
+
+def now_ms() -> int:
+    """The clock that the code under test reads."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass
+class FakeKafka:
+    """Topics with the end offsets that a test sets; or an outage."""
+
+    ends: dict[str, int] = field(default_factory=dict)
+    outage: str = ""
+    partitions: int = 3
+
+    def describe(self) -> dict[str, TopicDescription | str]:
+        """As KafkaResource answers."""
+        if self.outage:
+            return {event.topic: self.outage for event in EVENTS}
+        return {
+            event.topic: TopicDescription(
+                event.topic,
+                TOPIC_ID,
+                tuple(
+                    PartitionOffsets(p, 0, self.ends.get(event.name, 0) if p == 0 else 0)
+                    for p in range(self.partitions)
+                ),
+            )
+            for event in EVENTS
+        }
+
+
+@dataclass
+class FakeJobs:
+    """Jobs in the state that a test sets; remembers what it was asked."""
+
+    state: JobState = JobState.RUNNING
+    sentence: str = "The job is running as process 7."
+    started_at_ms: int = 0
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+    def runs(self) -> dict[str, JobRun]:
+        """As StreamingJobsResource answers."""
+        return {
+            event.name: JobRun(event.name, self.state, self.sentence, self.started_at_ms, "7")
+            for event in EVENTS
+        }
+
+    def request(self, verb: str, event: str) -> str:
+        """As StreamingJobsResource answers."""
+        self.asked.append((verb, event))
+        return f"The {event} job is running."
+
+
+@dataclass
+class FakeWarehouse:
+    """Refreshes that succeed, or an outage; counts sessions."""
+
+    outage: str = ""
+    incremental: bool = True
+    sessions: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+
+    def refresh(
+        self, views: Sequence[ViewContract], label: str, patience_seconds: float = 0.0
+    ) -> list[RefreshResult]:
+        """As WarehouseResource answers."""
+        self.sessions.append((label, tuple(view.name for view in views)))
+        if self.outage:
+            raise WarehouseError(self.outage)
+        return [
+            RefreshResult(
+                view=view.name,
+                outcome=RefreshOutcome.REFRESHED,
+                started_at=datetime.now(UTC),
+                duration_seconds=0.25,
+                status="Refresh successfully updated MV incrementally",
+                incremental=self.incremental,
+                state=1,
+                rows=42,
+                newest_event_ms=now_ms() - 3_000,
+                lag_seconds=3.0,
+                latency_seconds=0.01,
+            )
+            for view in views
+        ]
+
+
+@dataclass
+class Lakehouse:
+    """The tables of the contract in a real SQLite catalog, and commits as a job makes them."""
+
+    settings: Settings
+
+    def __post_init__(self) -> None:
+        from retail_lakehouse.tables.catalog import open_catalog, prepare_catalog
+        from retail_lakehouse.tables.evolve import ensure_tables
+
+        prepare_catalog(self.settings)
+        self.catalog = open_catalog(self.settings)
+        ensure_tables(
+            self.catalog,
+            self.settings,
+            (*(event_table(event) for event in EVENTS), *QUARANTINE_TABLES),
+        )
+        self.marks: dict[str, Mark] = {}
+
+    def resource(self) -> IcebergCatalogResource:
+        """The resource over this catalog."""
+        return IcebergCatalogResource.of(self.settings)
+
+    def commit(
+        self,
+        event: str,
+        rows: int,
+        *,
+        quarantined: int = 0,
+        duplicates: int = 0,
+        age_seconds: float = 1.0,
+        ahead_seconds: float = 0.0,
+        contract: TableContract | None = None,
+    ) -> int:
+        """One marked append of `rows` rows; returns the snapshot's id.
+
+        `age_seconds` is that of the newest record's broker time; `ahead_seconds` how far its
+        producer's clock is ahead of the broker's.
+        """
+        from retail_lakehouse.tables.append import append_marked
+
+        contract = contract or event_table(event)
+        table = self.catalog.load_table(contract.identifier)
+        mark = self._mark(event, rows, quarantined, duplicates, age_seconds, ahead_seconds)
+        append_marked(table, _rows(contract, rows), mark)
+        self.marks[event] = mark
+        snapshot = self.catalog.load_table(contract.identifier).current_snapshot()
+        assert snapshot is not None
+        return int(snapshot.snapshot_id)
+
+    def table(self, event: str) -> Any:
+        """The event's table as it is now."""
+        return self.catalog.load_table(event_table(event).identifier)
+
+    def _mark(
+        self,
+        event: str,
+        rows: int,
+        quarantined: int,
+        duplicates: int,
+        age_seconds: float,
+        ahead_seconds: float,
+    ) -> Mark:
+        before = self.marks.get(event)
+        batch = Counts(rows + quarantined + duplicates, rows, quarantined, duplicates)
+        start = before.until[0] if before else 0
+        newest = now_ms() - int(age_seconds * 1000)
+        return Mark(
+            kind=MarkKind.STREAM,
+            cluster_id="cluster",
+            topic=event_named(event).topic,
+            topic_id=TOPIC_ID,
+            ranges={0: (start, start + batch.read)},
+            until={0: start + batch.read, 1: 0, 2: 0},
+            event_time=TimeRange(newest - 500, newest + int(ahead_seconds * 1000)),
+            broker_time=TimeRange(newest - 400, newest),
+            batch=batch,
+            total=(before.total if before else Counts()) + batch,
+            batch_started_ms=newest,
+            previous_commit_ms=120,
+            contract_version=1,
+            run_id="run-1",
+            engine="spark",
+        )
+
+
+def backdated(mark: Mark, seconds: float) -> Mark:
+    """The mark as if its newest record had come `seconds` earlier."""
+    shift = int(seconds * 1000)
+    times = TimeRange(
+        (mark.broker_time.oldest_ms or 0) - shift, (mark.broker_time.newest_ms or 0) - shift
+    )
+    return replace(mark, broker_time=times, event_time=times)
+
+
+def _rows(contract: TableContract, count: int) -> Any:
+    """`count` rows of zeros and empty strings in the table's schema."""
+    import pyarrow as pa
+
+    from retail_lakehouse.tables.schema import arrow_schema
+
+    schema = arrow_schema(contract)
+    return pa.table(
+        {
+            f.name: pa.array([_zero(f.type)] * count, type=f.type)
+            if not f.nullable
+            else pa.nulls(count, type=f.type)
+            for f in schema
+        },
+        schema=schema,
+    )
+
+
+def _zero(kind: Any) -> object:
+    import pyarrow as pa
+
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "x"
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return b"x"
+    if pa.types.is_timestamp(kind):
+        return datetime.now(UTC).replace(tzinfo=None)
+    if pa.types.is_date(kind):
+        return datetime.now(UTC).date()
+    if pa.types.is_boolean(kind):
+        return False
+    return 0
+
+
+def settings_in(folder: Path) -> Settings:
+    """Settings whose state folder is the test's own."""
+    return Settings.load({"state_dir": folder / "state"})

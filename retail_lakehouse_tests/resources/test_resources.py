@@ -1,0 +1,50 @@
+import socket
+from pathlib import Path
+
+import pytest
+
+from retail_lakehouse.contracts.events import EVENTS
+from retail_lakehouse.contracts.tables import TABLES
+from retail_lakehouse.resources.iceberg import IcebergCatalogResource
+from retail_lakehouse.resources.job_runs import JobRequestError, JobState
+from retail_lakehouse.resources.kafka import KafkaResource
+from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
+from retail_lakehouse.settings import Settings
+from retail_lakehouse_tests.resources.fakes import Lakehouse, settings_in
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_settings_survive_the_way_through_dagsters_configuration(tmp_path: Path) -> None:
+    settings = Settings.load(
+        {"state_dir": tmp_path, "trigger_seconds": 2.5, "simulator_seed": 9, "broker_port": 20000}
+    )
+    assert IcebergCatalogResource.of(settings).platform() == settings
+
+
+def test_a_broker_that_is_down_is_one_sentence_for_every_topic(tmp_path: Path) -> None:
+    settings = Settings.load({"state_dir": tmp_path, "broker_port": free_port()})
+    answers = KafkaResource.of(settings, timeout_seconds=1.0).describe()
+    assert set(answers) == {event.topic for event in EVENTS}
+    assert all("did not answer" in str(answer) for answer in answers.values())
+
+
+def test_jobs_are_stopped_and_say_how_to_start_when_no_supervisor_runs(tmp_path: Path) -> None:
+    jobs = StreamingJobsResource.of(settings_in(tmp_path))
+    runs = jobs.runs()
+    assert {run.state for run in runs.values()} == {JobState.STOPPED}
+    assert "make dev" in runs["inventory"].sentence
+    with pytest.raises(JobRequestError, match="make dev"):
+        jobs.request("start", "inventory")
+
+
+def test_a_table_that_is_missing_does_not_hide_the_others(tmp_path: Path) -> None:
+    lakehouse = Lakehouse(settings_in(tmp_path))
+    lakehouse.catalog.drop_table(("retail_db", "inventory_events"))
+    answers = lakehouse.resource().tables(TABLES)
+    assert "does not exist" in str(answers["inventory_events"])
+    assert not isinstance(answers["transactions_events"], str)

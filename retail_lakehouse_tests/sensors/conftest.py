@@ -1,0 +1,43 @@
+"""What the sensors' tests share: a lakehouse of their own and a way to tick."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from retail_lakehouse.settings import Settings
+from retail_lakehouse_tests.resources.fakes import Lakehouse, settings_in
+
+Tick = Callable[..., dg.SensorResult]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_in(tmp_path)
+
+
+@pytest.fixture
+def lakehouse(settings: Settings) -> Lakehouse:
+    return Lakehouse(settings)
+
+
+@pytest.fixture
+def tick() -> Tick:
+    """Evaluates a sensor, with the cursor of the tick before unless told otherwise."""
+    cursors: dict[str, str | None] = {}
+
+    def evaluate(sensor: dg.SensorDefinition, **resources: Any) -> dg.SensorResult:
+        with (
+            dg.DagsterInstance.ephemeral() as instance,
+            dg.build_sensor_context(
+                instance=instance, cursor=cursors.get(sensor.name), resources=resources
+            ) as context,
+        ):
+            result = sensor(context)
+        assert isinstance(result, dg.SensorResult)
+        cursors[sensor.name] = result.cursor
+        return result
+
+    return evaluate

@@ -1,0 +1,111 @@
+import json
+from typing import Any
+
+import dagster as dg
+
+from retail_lakehouse.assets.keys import job_key, table_key, topic_key
+from retail_lakehouse.contracts.events import INVENTORY
+from retail_lakehouse.contracts.tables import event_table
+from retail_lakehouse.resources.iceberg import IcebergCatalogResource
+from retail_lakehouse.resources.job_runs import JobState
+from retail_lakehouse.sensors.stream import stream_sensor
+from retail_lakehouse.settings import Settings
+from retail_lakehouse_tests.resources.fakes import FakeJobs, FakeKafka, Lakehouse, now_ms
+from retail_lakehouse_tests.sensors.conftest import Tick
+
+
+def evaluations(result: dg.SensorResult) -> dict[tuple[str, str], dg.AssetCheckEvaluation]:
+    return {
+        (event.asset_key.to_user_string(), event.check_name): event
+        for event in result.asset_events
+        if isinstance(event, dg.AssetCheckEvaluation)
+    }
+
+
+def observations(result: dg.SensorResult) -> dict[dg.AssetKey, dg.AssetObservation]:
+    return {e.asset_key: e for e in result.asset_events if isinstance(e, dg.AssetObservation)}
+
+
+def test_backlog_is_end_offsets_minus_the_mark(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick
+) -> None:
+    lakehouse.commit("inventory", 90, quarantined=10)
+    result = tick(
+        stream_sensor(settings),
+        kafka=FakeKafka({"inventory": 130}),
+        iceberg=lakehouse.resource(),
+        streaming_jobs=FakeJobs(started_at_ms=now_ms()),
+    )
+    told = observations(result)[topic_key(INVENTORY)].metadata
+    assert told["backlog_records"].value == 30
+    assert told["end_offsets"].value == {"0": 130, "1": 0, "2": 0}
+    lag = evaluations(result)[table_key(event_table("inventory")).to_user_string(), "ingest_lag"]
+    assert lag.passed
+
+
+def test_an_outage_is_a_failed_check_with_a_sentence_and_never_a_silent_skip(
+    settings: Settings, tick: Tick
+) -> None:
+    result = tick(
+        stream_sensor(settings),
+        kafka=FakeKafka(outage="Kafka at 127.0.0.1:1 did not answer within 5 seconds."),
+        iceberg=IcebergCatalogResource.of(settings),
+        streaming_jobs=FakeJobs(JobState.STOPPED, "Nothing runs: start it with `make dev`."),
+    )
+    told = evaluations(result)
+    assert len(told) == 12
+    assert not any(evaluation.passed for evaluation in told.values())
+    sentence = told[topic_key(INVENTORY).to_user_string(), "topic_available"].description
+    assert "did not answer" in str(sentence)
+    assert "make dev" in str(
+        told[job_key(INVENTORY).to_user_string(), "streaming_job_healthy"].description
+    )
+    assert "12 of 12 checks fail" in str(result.skip_reason)
+
+
+def test_verdicts_are_reported_at_edges_only(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick
+) -> None:
+    sensor = stream_sensor(settings)
+    kafka, jobs = FakeKafka(), FakeJobs()
+    resources: dict[str, Any] = {
+        "kafka": kafka,
+        "iceberg": lakehouse.resource(),
+        "streaming_jobs": jobs,
+    }
+    assert len(evaluations(tick(sensor, **resources))) == 12
+    assert tick(sensor, **resources).asset_events == []
+
+    jobs.state, jobs.sentence = JobState.FAILED, "The job is crashing."
+    failed = evaluations(tick(sensor, **resources))
+    assert {name for _, name in failed} == {"streaming_job_healthy"}
+    assert not any(evaluation.passed for evaluation in failed.values())
+    assert tick(sensor, **resources).asset_events == []
+
+    jobs.state = JobState.RUNNING
+    recovered = evaluations(tick(sensor, **resources))
+    assert len(recovered) == 3
+    assert all(evaluation.passed for evaluation in recovered.values())
+
+
+def test_rates_come_from_two_looks(settings: Settings, lakehouse: Lakehouse) -> None:
+    sensor = stream_sensor(settings)
+    earlier = now_ms() - 100_000
+    cursor = json.dumps({"reported": {}, "facts": {"observed": {"inventory": [earlier, 1_000]}}})
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        dg.build_sensor_context(
+            instance=instance,
+            cursor=cursor,
+            resources={
+                "kafka": FakeKafka({"inventory": 6_000}),
+                "iceberg": lakehouse.resource(),
+                "streaming_jobs": FakeJobs(),
+            },
+        ) as context,
+    ):
+        result = sensor(context)
+    assert isinstance(result, dg.SensorResult)
+    rate = observations(result)[topic_key(INVENTORY)].metadata["records_per_second"].value
+    assert isinstance(rate, float)
+    assert 45 < rate <= 50

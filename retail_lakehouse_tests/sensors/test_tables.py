@@ -1,0 +1,108 @@
+from typing import Any
+
+import dagster as dg
+
+from retail_lakehouse.assets.keys import table_key
+from retail_lakehouse.contracts.tables import event_table, quarantine_table
+from retail_lakehouse.resources.iceberg import IcebergCatalogResource
+from retail_lakehouse.sensors.tables import tables_sensor
+from retail_lakehouse.settings import Settings
+from retail_lakehouse_tests.resources.fakes import Lakehouse
+from retail_lakehouse_tests.sensors.conftest import Tick
+
+INVENTORY = table_key(event_table("inventory"))
+
+
+def values(event: Any) -> dict[str, Any]:
+    return {name: value.value for name, value in event.metadata.items()}
+
+
+def test_several_snapshots_are_one_materialization_with_summed_rows(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick
+) -> None:
+    first = lakehouse.commit("inventory", 3, quarantined=1)
+    second = lakehouse.commit("inventory", 4, duplicates=2)
+    result = tick(tables_sensor(settings), iceberg=lakehouse.resource())
+
+    (event,) = result.asset_events
+    assert event.asset_key == INVENTORY
+    assert isinstance(event, dg.AssetMaterialization)
+    assert event.tags == {"dagster/data_version": str(second)}
+    told = values(event)
+    assert told["rows_added"] == 7
+    assert told["snapshots"] == 2
+    assert told["snapshot_ids"] == [str(first), str(second)]
+    assert told["quarantined"] == 1
+    assert told["duplicates_dropped"] == 2
+    assert told["records_read"] == 10
+    assert told["dagster/row_count"] == 7
+    assert told["offsets"] == {"0": "0 to 9"}
+    assert told["until"] == {"0": 10, "1": 0, "2": 0}
+    assert "gap" not in told
+
+
+def test_a_tick_without_a_new_snapshot_reports_nothing(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick
+) -> None:
+    lakehouse.commit("inventory", 3)
+    sensor = tables_sensor(settings)
+    tick(sensor, iceberg=lakehouse.resource())
+    result = tick(sensor, iceberg=lakehouse.resource())
+    assert result.asset_events == []
+
+
+def test_only_what_came_since_the_last_tick_is_counted(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick
+) -> None:
+    sensor = tables_sensor(settings)
+    lakehouse.commit("inventory", 3)
+    tick(sensor, iceberg=lakehouse.resource())
+    lakehouse.commit("inventory", 5)
+    (event,) = tick(sensor, iceberg=lakehouse.resource()).asset_events
+    assert values(event)["rows_added"] == 5
+
+
+def test_event_and_quarantine_tables_are_reported_apart(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick
+) -> None:
+    lakehouse.commit("inventory", 3)
+    lakehouse.commit("inventory", 1, contract=quarantine_table("inventory"))
+    keys = [
+        e.asset_key
+        for e in tick(tables_sensor(settings), iceberg=lakehouse.resource()).asset_events
+    ]
+    assert keys == [INVENTORY, table_key(quarantine_table("inventory"))]
+
+
+def test_a_clock_that_is_ahead_does_not_make_a_table_look_fresh(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick
+) -> None:
+    lakehouse.commit("inventory", 1, age_seconds=100, ahead_seconds=500)
+    (event,) = tick(tables_sensor(settings), iceberg=lakehouse.resource()).asset_events
+    assert values(event)["age_seconds"] >= 100
+
+
+def test_an_expired_cursor_snapshot_is_a_gap_and_no_error(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick
+) -> None:
+    sensor = tables_sensor(settings)
+    reported = lakehouse.commit("inventory", 1)
+    tick(sensor, iceberg=lakehouse.resource())
+    expired = lakehouse.commit("inventory", 2)
+    lakehouse.commit("inventory", 4)
+    table = lakehouse.table("inventory")
+    table.maintenance.expire_snapshots().by_ids([reported, expired]).commit()
+
+    (event,) = tick(sensor, iceberg=lakehouse.resource()).asset_events
+    told = values(event)
+    assert str(reported) in told["gap"]
+    assert told["rows_added"] == 4
+    assert told["total_read"] == 7
+
+
+def test_a_missing_catalog_is_a_sentence_and_is_not_made_by_looking(
+    settings: Settings, tick: Tick
+) -> None:
+    result = tick(tables_sensor(settings), iceberg=IcebergCatalogResource.of(settings))
+    assert "There is no catalog" in str(result.skip_reason)
+    assert not settings.catalog_db.exists()
