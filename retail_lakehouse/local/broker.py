@@ -295,6 +295,9 @@ class Broker:
         command = self._java(
             f"-Xmx{self._heap_mb}m",
             "-XX:+ExitOnOutOfMemoryError",
+            # The optimizing compiler costs more than it gives here: 90 s at 30,000 events a second
+            # on 2 cores took 14.0 s of CPU and 371 MB with it, 7.8 s and 240 MB without.
+            "-XX:TieredStopAtLevel=1",
         )
         command += ["kafka.Kafka", str(self._home / "server.properties")]
         with self.log_path.open("ab") as log:
