@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -94,6 +95,8 @@ def _run(settings: Settings, live_timeout: float | None, with_simulator: bool) -
     from retail_lakehouse.local.startup import StartCancelledError, StartError
     from retail_lakehouse.local.supervisor import AlreadyRunningError
 
+    # pyiceberg warns of how it replaces a dimension's rows, which is as it should be.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"pyiceberg\.")
     display = make_display()
     session = DevSession(settings, display, with_simulator=with_simulator)
     ending = _Ending()

@@ -143,7 +143,7 @@ def end_session(
         with contextlib.suppress(ProcessLookupError):
             os.kill(record.pid, signal.SIGTERM)
             asked = True
-        _wait_until(lambda: not record.is_alive(), grace_seconds, hurry)
+        _wait_until(lambda: not record.is_alive() or _is_stopped(record.pid), grace_seconds, hurry)
     by_itself = not record.is_alive()
     if by_itself and asked:
         _wait_until(lambda: not session_members(record), _ORPHANS_GRACE_SECONDS, hurry)

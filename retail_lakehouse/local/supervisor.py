@@ -117,6 +117,11 @@ class Supervisor:
         """
         self._closed.set()
         end = time.monotonic() + deadline_seconds
+        for keeper in self._keepers.values():
+            # What is down already must not be tried again while the others are being stopped.
+            if keeper.status().state not in (ProcessState.RUNNING, ProcessState.STOPPING):
+                self._kill_starting(keeper)
+                keeper.close()
         stages = sorted({keeper.unit.stage for keeper in self._keepers.values()})
         for position, stage in enumerate(stages):
             members = [each for each in self._keepers.values() if each.unit.stage == stage]
@@ -125,7 +130,6 @@ class Supervisor:
             stage_end = time.monotonic() + max(0.0, left)
             for keeper in members:
                 keeper.grace_seconds = max(0.0, left - 0.5)
-                self._kill_starting(keeper)
                 keeper.close()
             for keeper in members:
                 if not keeper.join(stage_end - time.monotonic()):

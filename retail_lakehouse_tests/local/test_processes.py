@@ -1,0 +1,113 @@
+"""A session is found by its id and ended completely, whatever state its processes are in."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from retail_lakehouse.local import processes
+from retail_lakehouse.local.process_record import ProcessRecord, read_record
+from retail_lakehouse.local.processes import Command
+
+# A leader with a child that ignores SIGTERM, as a JVM in a long pause would.
+FAMILY = """
+import signal, subprocess, sys, time
+child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)"
+subprocess.Popen([sys.executable, "-c", child])
+print("ready", flush=True)
+time.sleep(300)
+"""
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("ready", flush=True)
+time.sleep(300)
+"""
+
+
+def spawn(root: Path, name: str, code: str) -> tuple[subprocess.Popen[bytes], ProcessRecord]:
+    process = processes.spawn(root, name, Command([sys.executable, "-c", code]))
+    record = read_record(processes.record_path(root, name))
+    assert record is not None
+    deadline = time.monotonic() + 10
+    log = processes.log_path(root, name)
+    while b"ready" not in log.read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return process, record
+
+
+def test_a_process_leads_a_session_of_its_own_and_is_recorded(tmp_path: Path) -> None:
+    process, record = spawn(tmp_path, "one", "print('ready', flush=True); input()" + STUBBORN)
+    assert record.pid == process.pid
+    assert record.facts["log"] == str(tmp_path / "logs" / "one.log")
+    process.wait(timeout=10)
+
+
+def test_the_end_of_a_session_takes_the_children_along(tmp_path: Path) -> None:
+    process, record = spawn(tmp_path, "family", FAMILY)
+    assert len(processes.session_members(record)) == 2
+    assert not processes.end_session(record, grace_seconds=5.0)
+    assert processes.session_members(record) == []
+    process.wait(timeout=5)
+
+
+def test_children_are_found_after_their_leader_was_killed(tmp_path: Path) -> None:
+    process, record = spawn(tmp_path, "family", FAMILY)
+    process.kill()
+    process.wait(timeout=5)
+    assert len(processes.session_members(record)) == 1
+    processes.end_session(record, grace_seconds=5.0)
+    assert processes.session_members(record) == []
+
+
+def test_a_stopped_process_is_killed_at_once_and_never_continued(tmp_path: Path) -> None:
+    process, record = spawn(tmp_path, "stopped", STUBBORN)
+    os.kill(process.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    assert not processes.end_session(record, grace_seconds=30.0)
+    assert time.monotonic() - began < 5
+    assert process.wait(timeout=5) == -signal.SIGKILL
+
+
+def test_a_process_that_ignores_the_request_is_killed_after_the_grace(tmp_path: Path) -> None:
+    process, record = spawn(tmp_path, "stubborn", STUBBORN)
+    assert not processes.end_session(record, grace_seconds=0.3)
+    assert process.wait(timeout=5) == -signal.SIGKILL
+
+
+def test_a_record_with_another_start_time_names_no_stranger(tmp_path: Path) -> None:
+    process, record = spawn(tmp_path, "young", STUBBORN)
+    stranger = ProcessRecord(record.pid, record.create_time - 3600)
+    assert processes.session_members(stranger) == []
+    processes.end_session(stranger, grace_seconds=0.1)
+    assert psutil.pid_exists(process.pid)
+    processes.kill_session(record)
+    process.wait(timeout=5)
+
+
+def test_a_long_log_is_moved_aside_while_its_writer_goes_on(tmp_path: Path) -> None:
+    log = tmp_path / "one.log"
+    with log.open("ab", buffering=0) as writer:
+        writer.write(b"old\n" * 100)
+        assert processes.rotate_log(log, limit_bytes=100)
+        writer.write(b"new\n")
+    assert log.read_bytes() == b"new\n"
+    assert (tmp_path / "one.log.1").read_bytes() == b"old\n" * 100
+    assert not processes.rotate_log(log, limit_bytes=100)
+
+
+@pytest.mark.parametrize(("text", "tail"), [("", []), ("a\n\n b \nc\n", [" b", "c"])])
+def test_the_tail_of_a_log_leaves_empty_lines_out(
+    tmp_path: Path, text: str, tail: list[str]
+) -> None:
+    log = tmp_path / "one.log"
+    log.write_text(text)
+    assert processes.log_tail(log, lines=2) == tail
+    assert processes.log_tail(tmp_path / "none.log") == []

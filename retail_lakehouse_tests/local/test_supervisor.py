@@ -1,0 +1,207 @@
+"""What the supervisor promises: one process a name, started again, ended for certain."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from retail_lakehouse.local import keeper, processes
+from retail_lakehouse.local.control import ControlError, ProcessState, ProcessStatus
+from retail_lakehouse.local.keeper import CommandUnit
+from retail_lakehouse.local.process_record import read_record
+from retail_lakehouse.local.processes import Command
+from retail_lakehouse.local.supervisor import AlreadyRunningError, Supervisor, holder_pid
+
+SLEEPER = "import time; time.sleep(300)"
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)"
+
+
+def unit(root: Path, name: str, code: str, stage: int = 0) -> CommandUnit:
+    return CommandUnit(root, name, lambda: Command([sys.executable, "-c", code]), stage=stage)
+
+
+def until(done: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def supervise(tmp_path: Path) -> Iterator[Callable[..., Supervisor]]:
+    made: list[Supervisor] = []
+
+    def make(**code_by_name: str) -> Supervisor:
+        units = [unit(tmp_path, name, code) for name, code in code_by_name.items()]
+        supervisor = Supervisor(tmp_path, units)
+        made.append(supervisor)
+        supervisor.open()
+        return supervisor
+
+    yield make
+    for supervisor in made:
+        supervisor.kill()
+        supervisor.close()
+
+
+def test_a_killed_process_is_started_again(supervise: Callable[..., Supervisor]) -> None:
+    supervisor = supervise(one=SLEEPER)
+    first = supervisor.request("start", "one").pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    until(lambda: supervisor.status()["one"].pid not in (None, first))
+    assert supervisor.status()["one"].restarts == 1
+
+
+def test_what_the_dead_process_left_is_ended_before_the_next_starts(
+    supervise: Callable[..., Supervisor], tmp_path: Path
+) -> None:
+    family = f"""
+        import subprocess, sys, time
+        subprocess.Popen([sys.executable, "-c", {STUBBORN!r}])
+        time.sleep(300)
+    """
+    supervisor = supervise(one=textwrap.dedent(family))
+    first = supervisor.request("start", "one").pid
+    record = read_record(processes.record_path(tmp_path, "one"))
+    assert first is not None
+    assert record is not None
+    until(lambda: len(processes.session_members(record)) == 2)
+    os.kill(first, signal.SIGKILL)
+    until(lambda: supervisor.status()["one"].pid not in (None, first))
+    assert processes.session_members(record) == []
+
+
+def test_a_crash_loop_is_said_in_a_sentence_with_the_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "BACKOFF_SECONDS", (0.01,))
+    told: list[ProcessStatus] = []
+    code = "import sys; sys.exit('the disk is full')"
+    supervisor = Supervisor(tmp_path, [unit(tmp_path, "one", code)], told.append)
+    supervisor.open()
+    supervisor.ask("start", "one")
+    until(lambda: any(status.state is ProcessState.CRASHING for status in told))
+    message = next(each.message for each in told if each.state is ProcessState.CRASHING)
+    assert "one has died 3 times in a row" in message
+    assert "the disk is full" in message
+    assert "exit code 1" in message
+    supervisor.close()
+
+
+def test_a_stopped_process_stays_stopped_until_it_is_started(
+    supervise: Callable[..., Supervisor],
+) -> None:
+    supervisor = supervise(one=SLEEPER)
+    first = supervisor.request("start", "one").pid
+    assert supervisor.request("start", "one").pid == first
+    assert supervisor.request("stop", "one").state is ProcessState.STOPPED
+    assert supervisor.request("stop", "one").state is ProcessState.STOPPED
+    assert supervisor.status()["one"].pid is None
+    assert supervisor.request("start", "one").pid not in (None, first)
+
+
+def test_a_restart_gives_another_process(supervise: Callable[..., Supervisor]) -> None:
+    supervisor = supervise(one=SLEEPER)
+    first = supervisor.request("start", "one").pid
+    second = supervisor.request("restart", "one").pid
+    assert first is not None
+    assert second not in (None, first)
+    assert not psutil.pid_exists(first)
+
+
+def test_an_unknown_process_is_refused_with_those_there_are(
+    supervise: Callable[..., Supervisor],
+) -> None:
+    with pytest.raises(ControlError, match=r"no process 'two'\. Those there are: one"):
+        supervise(one=SLEEPER).request("start", "two")
+
+
+def test_a_second_supervisor_is_refused_with_the_id_of_the_first(
+    supervise: Callable[..., Supervisor], tmp_path: Path
+) -> None:
+    supervise(one=SLEEPER)
+    assert holder_pid(tmp_path) == os.getpid()
+    with pytest.raises(AlreadyRunningError, match=f"as process {os.getpid()}"):
+        Supervisor(tmp_path, []).open()
+
+
+def test_the_end_leaves_no_process_and_no_record(tmp_path: Path) -> None:
+    units = [unit(tmp_path, "one", SLEEPER), unit(tmp_path, "two", STUBBORN, stage=1)]
+    supervisor = Supervisor(tmp_path, units)
+    supervisor.open()
+    pids = [supervisor.request("start", name).pid for name in ("one", "two")]
+    time.sleep(0.3)  # so that the second is deaf by now
+    began = time.monotonic()
+    supervisor.close(deadline_seconds=2.0)
+    assert time.monotonic() - began < 4.0
+    assert not any(psutil.pid_exists(pid or 0) for pid in pids)
+    assert list((tmp_path / "run").glob("*.json")) == []
+    assert holder_pid(tmp_path) is None
+
+
+def test_lower_stages_end_before_higher_ones(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def note(status: ProcessStatus) -> None:
+        if status.state is ProcessState.STOPPED:
+            order.append(status.name)
+
+    units = [unit(tmp_path, "server", SLEEPER, stage=1), unit(tmp_path, "client", SLEEPER)]
+    supervisor = Supervisor(tmp_path, units, note)
+    supervisor.open()
+    for name in ("server", "client"):
+        supervisor.request("start", name)
+    supervisor.close()
+    assert order == ["client", "server"]
+
+
+def test_hurrying_ends_a_stop_that_waits(tmp_path: Path) -> None:
+    supervisor = Supervisor(tmp_path, [unit(tmp_path, "one", STUBBORN)])
+    supervisor.open()
+    supervisor.request("start", "one")
+    time.sleep(0.3)
+    supervisor.hurry()
+    began = time.monotonic()
+    supervisor.close(deadline_seconds=20.0)
+    assert time.monotonic() - began < 3.0
+
+
+def test_the_next_supervisor_ends_what_a_killed_one_left(tmp_path: Path) -> None:
+    code = f"""
+        import sys, time
+        from pathlib import Path
+        from retail_lakehouse.local.keeper import CommandUnit
+        from retail_lakehouse.local.processes import Command
+        from retail_lakehouse.local.supervisor import Supervisor
+        root = Path({str(tmp_path)!r})
+        command = Command([sys.executable, "-c", {SLEEPER!r}])
+        supervisor = Supervisor(root, [CommandUnit(root, "one", lambda: command)])
+        supervisor.open()
+        print(supervisor.request("start", "one").pid, flush=True)
+        time.sleep(300)
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True
+    ) as killed:
+        assert killed.stdout is not None
+        left = int(killed.stdout.readline())
+        killed.kill()
+    assert psutil.pid_exists(left)
+    assert holder_pid(tmp_path) is None
+    supervisor = Supervisor(tmp_path, [unit(tmp_path, "one", SLEEPER)])
+    assert supervisor.open() == ["one"]
+    record = read_record(processes.record_path(tmp_path, "one"))
+    assert record is None
+    # Nobody collects the orphan in a container without an init: then it stays as a zombie.
+    assert not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE
+    supervisor.close()
