@@ -1,0 +1,109 @@
+"""Rules of recorded processes: identity is id and start time, and an end is certain."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from retail_lakehouse.local.file_lock import LockHeldError, exclusive_lock
+from retail_lakehouse.local.process_record import (
+    ProcessRecord,
+    end_process,
+    read_record,
+    write_record,
+)
+
+
+def _start(script: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["/bin/sh", "-c", script], start_new_session=True)
+
+
+def test_a_record_is_read_back_as_written(tmp_path: Path) -> None:
+    child = _start("exec sleep 30")
+    written = write_record(tmp_path / "run" / "x.json", child.pid, {"port": 1, "log": "a"})
+    assert read_record(tmp_path / "run" / "x.json") == written
+    assert written.is_alive()
+    child.kill()
+    child.wait()
+
+
+def test_an_id_that_was_given_out_again_is_another_process(tmp_path: Path) -> None:
+    child = _start("exec sleep 30")
+    record = write_record(tmp_path / "x.json", child.pid, {})
+    assert not ProcessRecord(record.pid, record.create_time - 60).is_alive()
+    assert end_process(ProcessRecord(record.pid, record.create_time - 60), 1.0)
+    assert child.poll() is None
+    child.kill()
+    child.wait()
+
+
+def test_a_process_that_ended_but_was_not_collected_is_dead(tmp_path: Path) -> None:
+    child = _start("exec sleep 30")
+    record = write_record(tmp_path / "x.json", child.pid, {})
+    child.kill()
+    deadline = time.monotonic() + 5
+    while record.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not record.is_alive()
+    child.wait()
+
+
+def test_a_process_that_ignores_the_request_is_killed_with_its_group(tmp_path: Path) -> None:
+    mark = tmp_path / "child"
+    child = _start(f"trap '' TERM; sleep 60 & echo $! > {mark}; while :; do sleep 0.1; done")
+    record = write_record(tmp_path / "x.json", child.pid, {})
+    while not (mark.exists() and mark.read_text().strip()):
+        time.sleep(0.01)
+    grandchild = write_record(tmp_path / "y.json", int(mark.read_text()), {})
+    assert end_process(record, 0.5) is False
+    deadline = time.monotonic() + 5
+    while grandchild.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not record.is_alive()
+    assert not grandchild.is_alive()
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", '{"pid": "x"}', "[]"])
+def test_a_record_that_cannot_be_understood_is_no_record(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.json").write_text(content)
+    assert read_record(tmp_path / "x.json") is None
+    assert read_record(tmp_path / "absent.json") is None
+
+
+def test_a_lock_that_stays_held_is_one_sentence_and_free_afterwards(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "lock"
+    with (
+        exclusive_lock(path, 1.0),
+        pytest.raises(LockHeldError, match=f"has held {path}"),
+        exclusive_lock(path, 0.2),
+    ):
+        pass
+    with exclusive_lock(path, 0.0):
+        pass
+
+
+def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    program = (
+        "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, 2); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", program, str(path)], start_new_session=True)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            with exclusive_lock(path, 0.0):
+                time.sleep(0.01)
+        except LockHeldError:
+            break
+    else:
+        pytest.fail("the other process never took the lock")
+    os.killpg(holder.pid, signal.SIGKILL)
+    holder.wait()
+    with exclusive_lock(path, 2.0):
+        pass
