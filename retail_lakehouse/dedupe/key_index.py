@@ -159,14 +159,16 @@ class KeyIndex:
         if self._in_memory > MEMORY_KEYS:
             self.fold()
 
-    def add_bulk(self, hours: Longs, rows: _Rows, stamp: Stamp, oldest_hour: int) -> None:
-        """Adds many rows as runs of their own, past the memory and the log; else as `add`."""
-        self._stamp = stamp
-        self._oldest_hour = max(self._oldest_hour, oldest_hour)
+    def add_bulk(self, hours: Longs, rows: _Rows, oldest_hour: int) -> None:
+        """Adds many rows as runs of their own; they count once `seal` has been called."""
         for hour in np.unique(hours[hours >= oldest_hour]).tolist():
             of_hour = rows[hours == hour]
-            run = self._write_run(of_hour[np.argsort(of_hour[:, 0], kind="stable")])
-            self._add_run(hour, run)
+            self._add_run(hour, self._write_run(of_hour[np.argsort(of_hour[:, 0], kind="stable")]))
+
+    def seal(self, stamp: Stamp, oldest_hour: int) -> None:
+        """Declares the index complete for `stamp`, on disk as well."""
+        self._stamp = stamp
+        self._oldest_hour = max(self._oldest_hour, oldest_hour)
         self._forget(oldest_hour)
         self.fold()
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
@@ -60,8 +61,9 @@ def sync_index(
         missing = rows
     if now.snapshot_id is not None:
         since = f.timestamp_seconds(f.lit(oldest_hour * 3600)).cast("timestamp_ntz")
-        _add(index, missing.where(f.col("event_ts") >= since), event, now, oldest_hour)
-    index.add_bulk(np.empty(0, np.int64), np.empty((0, 3), np.int64), now, oldest_hour)
+        for numbers in keys_of(missing.where(f.col("event_ts") >= since), event.name):
+            index.add_bulk(numbers[:, 0], numbers[:, 1:], oldest_hour)
+    index.seal(now, oldest_hour)
 
 
 def _rows_above(rows: DataFrame, table: JobTable, stamp: Stamp, now: Stamp) -> DataFrame | None:
@@ -87,18 +89,17 @@ def _rows_above(rows: DataFrame, table: JobTable, stamp: Stamp, now: Stamp) -> D
     return rows.where((f.col("kafka_topic_id") == now.topic_id) & above)
 
 
-def _add(
-    index: KeyIndex, rows: DataFrame, event: EventContract, stamp: Stamp, oldest_hour: int
-) -> None:
+def keys_of(rows: DataFrame, event_name: str) -> "Iterator[npt.NDArray[np.int64]]":
+    """Event hour, key high, key low and content of an event table's rows, chunk by chunk."""
+    event = event_named(event_name)
     keys = rows.select(*(field.name for field in event.fields), "extra").mapInArrow(
-        _keys_of(event.name), "keys binary"
+        _hashing(event_name), "keys binary"
     )
     for row in keys.toLocalIterator():
-        numbers = np.frombuffer(row["keys"], dtype=np.int64).reshape(-1, 4)
-        index.add_bulk(numbers[:, 0], numbers[:, 1:], stamp, oldest_hour)
+        yield np.frombuffer(row["keys"], dtype=np.int64).reshape(-1, 4)
 
 
-def _keys_of(event_name: str) -> "Callable[[Any], Iterator[pa.RecordBatch]]":
+def _hashing(event_name: str) -> "Callable[[Any], Iterator[pa.RecordBatch]]":
     """The function that Spark's Python workers run: rows to (hour, key high, key low, content)."""
 
     def run(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":

@@ -5,58 +5,62 @@ Where the machine matters (master, heap, jars) the launcher says so: Glue by its
 one machine by `local/spark.py`.
 """
 
-from typing import Any
-
-from pyspark.sql import SparkSession
+from typing import TYPE_CHECKING, Any
 
 from retail_lakehouse.streaming.arguments import JobArguments
 
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
-def spark_session(arguments: JobArguments) -> SparkSession:
-    """A session whose catalog `arguments.catalog_name` holds the platform's tables."""
+# Spark warns at every fetch that a Python worker reads Kafka from a thread of its own; the
+# interruption it fears is a query's stop, after which the process ends anyway.
+_QUIET_LOGGERS = ("org.apache.spark.sql.kafka010.consumer.KafkaDataConsumer",)
+
+
+def session_config(arguments: JobArguments) -> dict[str, str]:
+    """Spark configuration of every session that touches the platform's tables."""
     catalog = f"spark.sql.catalog.{arguments.catalog_name}"
-    builder = (
-        SparkSession.builder.appName(arguments.job_name)
-        .config(
-            "spark.sql.extensions",
-            "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
-        )
-        .config(catalog, "org.apache.iceberg.spark.SparkCatalog")
-        .config(f"{catalog}.warehouse", arguments.warehouse)
+    config = {
+        "spark.app.name": arguments.job_name,
+        "spark.sql.extensions": (
+            "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions"
+        ),
+        catalog: "org.apache.iceberg.spark.SparkCatalog",
+        f"{catalog}.warehouse": arguments.warehouse,
         # The batch's session has a table cache of its own: a cached table would hide commits.
-        .config(f"{catalog}.cache-enabled", "false")
-        .config("spark.sql.session.timeZone", "UTC")
-        .config("spark.sql.ansi.enabled", "true")
-        .config("spark.sql.shuffle.partitions", "2")
-        .config("spark.sql.adaptive.enabled", "false")
-        .config("spark.sql.streaming.stopTimeout", "8s")
-        .config("spark.sql.streaming.minBatchesToRetain", "10")
-        .config("spark.sql.execution.arrow.maxRecordsPerBatch", "20000")
-        .config("spark.ui.showConsoleProgress", "false")
-    )
+        f"{catalog}.cache-enabled": "false",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.ansi.enabled": "true",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.streaming.stopTimeout": "8s",
+        "spark.sql.streaming.minBatchesToRetain": "10",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "20000",
+        "spark.ui.showConsoleProgress": "false",
+    }
     if arguments.catalog_uri:
-        builder = (
-            builder.config(f"{catalog}.type", "jdbc")
-            .config(f"{catalog}.uri", arguments.catalog_uri)
-            .config(f"{catalog}.jdbc.schema-version", "V1")
-        )
-    else:
-        builder = builder.config(
-            f"{catalog}.catalog-impl", "org.apache.iceberg.aws.glue.GlueCatalog"
-        ).config(f"{catalog}.io-impl", "org.apache.iceberg.aws.s3.S3FileIO")
+        return config | {
+            f"{catalog}.type": "jdbc",
+            f"{catalog}.uri": arguments.catalog_uri,
+            f"{catalog}.jdbc.schema-version": "V1",
+        }
+    return config | {
+        f"{catalog}.catalog-impl": "org.apache.iceberg.aws.glue.GlueCatalog",
+        f"{catalog}.io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
+    }
+
+
+def spark_session(arguments: JobArguments) -> "SparkSession":
+    """A session whose catalog `arguments.catalog_name` holds the platform's tables."""
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder
+    for key, value in session_config(arguments).items():
+        builder = builder.config(key, value)
     spark = builder.getOrCreate()
-    _quiet(spark)
-    return spark
-
-
-# A Python worker reads Kafka from a thread that Spark warns of at every batch; the interruption it
-# fears is a query's stop, after which the process ends anyway.
-_NOISY_LOGGERS = {"org.apache.spark.sql.kafka010.KafkaDataConsumer": "ERROR"}
-
-
-def _quiet(spark: SparkSession) -> None:
     spark.sparkContext.setLogLevel("WARN")
     jvm: Any = spark._jvm
     log4j = jvm.org.apache.logging.log4j
-    for name, level in _NOISY_LOGGERS.items():
-        log4j.core.config.Configurator.setLevel(name, log4j.Level.valueOf(level))
+    for name in _QUIET_LOGGERS:
+        log4j.core.config.Configurator.setLevel(name, log4j.Level.ERROR)
+    return spark

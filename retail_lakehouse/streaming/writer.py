@@ -7,16 +7,14 @@ The quarantine is committed first, under its own mark; then the rows under their
 the two is harmless: on the replay the quarantine's `until` tells which records it has already.
 """
 
-import datetime as dt
 import logging
 import time
 from dataclasses import replace
-from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pyspark import StorageLevel
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
 from retail_lakehouse.contracts.events import EventContract
@@ -25,8 +23,16 @@ from retail_lakehouse.contracts.reasons import Reason
 from retail_lakehouse.contracts.tables import event_table, quarantine_table
 from retail_lakehouse.dedupe.decide import Verdict, decide
 from retail_lakehouse.dedupe.key_index import KeyIndex, Stamp
-from retail_lakehouse.dedupe.records import HOUR_MS, Longs, Records, concatenated
+from retail_lakehouse.dedupe.records import HOUR_MS, Records
 from retail_lakehouse.streaming import transform
+from retail_lakehouse.streaming.coordinates import (
+    at_or_above,
+    collected,
+    only,
+    until_of,
+    utc,
+    without,
+)
 from retail_lakehouse.streaming.iceberg import JobTable
 from retail_lakehouse.streaming.index_sync import sync_index
 from retail_lakehouse.streaming.progress import (
@@ -44,8 +50,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EXPIRE_EVERY_SECONDS = 120
-_LITERALS_AT_MOST = 10_000
-"""Past so many offsets a join is cheaper than a list of literals in the plan."""
 
 
 class TopicWriter:
@@ -103,7 +107,7 @@ class TopicWriter:
         judged = transform.judged(batch, self.event, progress.until)
         judged.persist(StorageLevel.MEMORY_AND_DISK)
         try:
-            records = _collected(judged)
+            records = collected(judged)
             facts = self._facts(records, planned_end, started_ms)
             self._commit_quarantine(judged, facts)
             self._commit_rows(judged, facts)
@@ -125,7 +129,7 @@ class TopicWriter:
     def _commit_quarantine(self, judged: DataFrame, facts: BatchFacts) -> None:
         progress = self.progress
         records, verdict = facts.records, facts.decision.verdict
-        news = records.offset >= _until_of(records.partition, progress.quarantine_until)
+        news = records.offset >= until_of(records.partition, progress.quarantine_until)
         conflicts = records.good & (verdict == Verdict.CONFLICT) & news
         bad = ~records.good & news
         quarantined = int(np.count_nonzero(conflicts)) + int(np.count_nonzero(bad))
@@ -135,10 +139,10 @@ class TopicWriter:
         rejected = judged.where(
             f.col("packed").isNull()
             & f.col("reason").isNotNull()
-            & _at_or_above(progress.quarantine_until)
+            & at_or_above(progress.quarantine_until)
         )
         if conflicts.any():
-            contradicting = _only(
+            contradicting = only(
                 judged.where(f.col("packed").isNull() & f.col("reason").isNull()),
                 records.partition[conflicts],
                 records.offset[conflicts],
@@ -154,7 +158,7 @@ class TopicWriter:
             self.quarantine.contract,
             self.event,
             progress.topic_id,
-            _utc(facts.started_ms),
+            utc(facts.started_ms),
         )
         self.quarantine.append(rows.coalesce(1), mark, self._quarantine_spec)
         self._progress = after_quarantine(progress, mark)
@@ -165,11 +169,11 @@ class TopicWriter:
         mark = rows_mark(progress, facts, self.event, self._run_id)
         rejected = records.good & (verdict != Verdict.LANDS)
         rows = transform.landing_rows(
-            _without(judged, records.partition[rejected], records.offset[rejected]),
+            without(judged, records.partition[rejected], records.offset[rejected]),
             self.rows.contract,
             self.event.topic,
             progress.topic_id,
-            _utc(facts.started_ms),
+            utc(facts.started_ms),
         )
         begun = time.monotonic()
         self.rows.append(transform.in_two_files(rows, mark.batch.landed), mark, self._rows_spec)
@@ -226,72 +230,3 @@ def progress_from(
 def moved(progress: Progress, until: dict[int, int], quarantine_until: dict[int, int]) -> Progress:
     """Progress whose offsets were moved past an accepted loss."""
     return replace(progress, until=until, quarantine_until=quarantine_until)
-
-
-def _collected(judged: DataFrame) -> Records:
-    import pyarrow as pa
-
-    parts = [
-        Records.from_arrow(pa.ipc.open_stream(row["packed"]).read_all())
-        for row in transform.packed(judged).collect()
-    ]
-    if not parts:
-        empty = np.empty(0, np.int64)
-        none = np.empty(0, np.bool_)
-        return Records(*(empty,) * 7, good=none, with_extra=none)
-    return concatenated(parts)
-
-
-def _until_of(partition: Longs, until: "Mapping[int, int]") -> Longs:
-    result = np.zeros(len(partition), dtype=np.int64)
-    for number, offset in until.items():
-        result[partition == number] = offset
-    return result
-
-
-def _at_or_above(until: "Mapping[int, int]") -> Column:
-    below = f.lit(False)
-    for partition, offset in until.items():
-        below = below | ((f.col("kafka_partition") == partition) & (f.col("kafka_offset") < offset))
-    return ~below
-
-
-def _only(rows: DataFrame, partition: Longs, offset: Longs) -> DataFrame:
-    """The rows at these coordinates."""
-    if len(offset) <= _LITERALS_AT_MOST:
-        return rows.where(_is_at(partition, offset))
-    return rows.join(_coordinates(rows, partition, offset), _KEY, "left_semi")
-
-
-def _without(rows: DataFrame, partition: Longs, offset: Longs) -> DataFrame:
-    """The rows that are not at these coordinates."""
-    if not len(offset):
-        return rows
-    if len(offset) <= _LITERALS_AT_MOST:
-        # The packed rows have no coordinates; NULL in a negated condition would drop them, and
-        # nobody needs them any more.
-        return rows.where(~_is_at(partition, offset))
-    return rows.join(_coordinates(rows, partition, offset), _KEY, "left_anti")
-
-
-_KEY = ["kafka_partition", "kafka_offset"]
-
-
-def _is_at(partition: Longs, offset: Longs) -> Column:
-    conditions = [
-        (f.col("kafka_partition") == int(p))
-        & f.col("kafka_offset").isin(offset[partition == p].tolist())
-        for p in np.unique(partition)
-    ]
-    return reduce(lambda left, right: left | right, conditions, f.lit(False))
-
-
-def _coordinates(rows: DataFrame, partition: Longs, offset: Longs) -> DataFrame:
-    import pandas as pd
-
-    frame = pd.DataFrame({_KEY[0]: partition.astype(np.int32), _KEY[1]: offset})
-    return f.broadcast(rows.sparkSession.createDataFrame(frame))
-
-
-def _utc(milliseconds: int) -> dt.datetime:
-    return dt.datetime.fromtimestamp(milliseconds / 1000, tz=dt.UTC).replace(tzinfo=None)

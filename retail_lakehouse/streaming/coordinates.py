@@ -1,0 +1,87 @@
+"""Records by their coordinates (partition, offset), between the driver's numbers and Spark's rows.
+
+Here: collecting a judged batch's numbers, and picking rows by coordinates. Not here: which.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from functools import reduce
+
+import numpy as np
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as f
+
+from retail_lakehouse.dedupe.records import Longs, Records, concatenated
+from retail_lakehouse.streaming.transform import packed
+
+_LITERALS_AT_MOST = 10_000
+"""Past so many offsets a join is cheaper than a list of literals in the plan."""
+_KEY = ["kafka_partition", "kafka_offset"]
+
+
+def collected(judged: DataFrame) -> Records:
+    """The numbers of a judged batch, on the driver."""
+    import pyarrow as pa
+
+    parts = [
+        Records.from_arrow(pa.ipc.open_stream(row["packed"]).read_all())
+        for row in packed(judged).collect()
+    ]
+    if not parts:
+        empty, none = np.empty(0, np.int64), np.empty(0, np.bool_)
+        return Records(*(empty,) * 7, good=none, with_extra=none)
+    return concatenated(parts)
+
+
+def until_of(partition: Longs, until: Mapping[int, int]) -> Longs:
+    """Each record's partition's `until`; 0 where there is none."""
+    result = np.zeros(len(partition), dtype=np.int64)
+    for number, offset in until.items():
+        result[partition == number] = offset
+    return result
+
+
+def at_or_above(until: Mapping[int, int]) -> Column:
+    """The rows that `until` does not cover yet."""
+    below = f.lit(False)
+    for partition, offset in until.items():
+        below = below | ((f.col("kafka_partition") == partition) & (f.col("kafka_offset") < offset))
+    return ~below
+
+
+def at(partition: Longs, offset: Longs) -> Column:
+    """The rows at these coordinates."""
+    conditions = [
+        (f.col("kafka_partition") == int(p))
+        & f.col("kafka_offset").isin(offset[partition == p].tolist())
+        for p in np.unique(partition)
+    ]
+    return reduce(lambda left, right: left | right, conditions, f.lit(False))
+
+
+def only(rows: DataFrame, partition: Longs, offset: Longs) -> DataFrame:
+    """`rows` that are at these coordinates."""
+    if len(offset) <= _LITERALS_AT_MOST:
+        return rows.where(at(partition, offset))
+    return rows.join(_listed(rows, partition, offset), _KEY, "left_semi")
+
+
+def without(rows: DataFrame, partition: Longs, offset: Longs) -> DataFrame:
+    """`rows` that are not at these coordinates."""
+    if not len(offset):
+        return rows
+    if len(offset) <= _LITERALS_AT_MOST:
+        return rows.where(~at(partition, offset))
+    return rows.join(_listed(rows, partition, offset), _KEY, "left_anti")
+
+
+def utc(milliseconds: int) -> dt.datetime:
+    """Epoch milliseconds as a UTC timestamp without zone."""
+    return dt.datetime.fromtimestamp(milliseconds / 1000, tz=dt.UTC).replace(tzinfo=None)
+
+
+def _listed(rows: DataFrame, partition: Longs, offset: Longs) -> DataFrame:
+    import pandas as pd
+
+    frame = pd.DataFrame({_KEY[0]: partition.astype(np.int32), _KEY[1]: offset})
+    return f.broadcast(rows.sparkSession.createDataFrame(frame))

@@ -1,0 +1,278 @@
+"""Judging quarantined records again, by today's contract.
+
+Here: choosing them, judging them, landing the good ones. Not here: the asset around it.
+
+The originals stay; what became of each is appended beside it with the replay's id. Rows are
+committed before outcomes: a kill between the two is mended by the next replay, which finds a
+record's coordinates among the rows and only writes its outcome.
+"""
+
+import datetime as dt
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from retail_lakehouse.contracts.events import EVENT_ID_FIELD, EventContract, event_named
+from retail_lakehouse.contracts.mark import Mark, MarkKind
+from retail_lakehouse.contracts.tables import event_table, quarantine_table
+from retail_lakehouse.dedupe.decide import Verdict, decide
+from retail_lakehouse.dedupe.records import Longs, Records
+from retail_lakehouse.settings import Settings
+from retail_lakehouse.streaming.arguments import job_arguments
+from retail_lakehouse.streaming.lock import topic_lease
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from retail_lakehouse.streaming.iceberg import JobTable
+
+MAX_RECORDS = 50_000
+_FOREVER_HOURS = 24 * 365 * 200
+
+
+class ReplayError(RuntimeError):
+    """A replay that cannot be done as asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaySelection:
+    """Which quarantined records to judge again: all that match, oldest first, up to `limit`.
+
+    `offsets` maps partitions to (from, to) with `to` exclusive; empty means every offset.
+    """
+
+    reasons: tuple[str, ...] = ()
+    offsets: dict[int, tuple[int, int]] = field(default_factory=dict)
+    limit: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayReport:
+    """What became of the chosen records."""
+
+    chosen: int
+    landed: int
+    duplicates: int
+    kept: int
+    kept_by_reason: dict[str, int]
+
+
+def replay_quarantine(
+    spark: "SparkSession",
+    settings: Settings,
+    event_name: str,
+    selection: ReplaySelection,
+    run_id: str,
+) -> ReplayReport:
+    """Judges chosen quarantined records by today's contract and lands the good ones.
+
+    Holds the topic's lease meanwhile: a running job yields between two batches.
+
+    Raises:
+        ReplayError: the selection is too large, or the tables have never been written.
+        LockHeldError: the running job did not yield in time.
+    """
+    if not 1 <= selection.limit <= MAX_RECORDS:
+        raise ReplayError(
+            f"A replay takes 1 to {MAX_RECORDS} records at a time, not {selection.limit}: choose a "
+            "limit in between and replay again for the rest."
+        )
+    event = event_named(event_name)
+    with topic_lease(settings, event.topic):
+        return _Replay(spark, settings, event, run_id).run(selection)
+
+
+class _Replay:
+    def __init__(
+        self, spark: "SparkSession", settings: Settings, event: EventContract, run_id: str
+    ) -> None:
+        from retail_lakehouse.streaming.iceberg import JobTable
+
+        catalog = job_arguments(settings, event.name).catalog_name
+        self._spark = spark
+        self._event = event
+        self._run_id = run_id
+        self._started_ms = int(time.time() * 1000)
+        self._rows = JobTable(spark, catalog, event_table(event))
+        self._quarantine = JobTable(spark, catalog, quarantine_table(event))
+
+    def run(self, selection: ReplaySelection) -> ReplayReport:
+        from pyspark.sql import functions as f
+
+        from retail_lakehouse.streaming import transform
+        from retail_lakehouse.streaming.coordinates import at, collected, utc, without
+
+        marks = self._rows.last_mark(), self._quarantine.last_mark()
+        rows_mark, quarantine_mark = marks
+        if quarantine_mark is None:
+            raise ReplayError(
+                f"{self._quarantine.name} has never been written: there is nothing to replay."
+            )
+        chosen = self._chosen(selection, quarantine_mark.topic_id).cache()
+        judged = transform.judged(chosen, self._event, {}).cache()
+        try:
+            records = collected(judged)
+            landed_before = self._landed_coordinates(records, quarantine_mark.topic_id)
+            # Past the horizon a stream lands without a search; a replay comes after it and must
+            # not double what is there, so it searches without a horizon.
+            landed_keys = _TableKeys(self._rows, judged)
+            verdict = decide(records, landed_keys, _FOREVER_HOURS).verdict
+            lands = records.good & (verdict == Verdict.LANDS) & ~landed_before
+            duplicate = records.good & (verdict == Verdict.DUPLICATE) & ~landed_before
+            if lands.any():
+                rows = transform.landing_rows(
+                    without(judged, records.partition[~lands], records.offset[~lands]),
+                    self._rows.contract,
+                    self._event.topic,
+                    quarantine_mark.topic_id,
+                    utc(self._started_ms),
+                )
+                mark = self._carried(rows_mark or quarantine_mark)
+                self._rows.append(rows.coalesce(1), mark, self._rows.landing_spec_id())
+            now_landed = lands | landed_before
+            outcome = (
+                f.when(at(records.partition[now_landed], records.offset[now_landed]), "landed")
+                .when(at(records.partition[duplicate], records.offset[duplicate]), "duplicate")
+                .otherwise("kept")
+            )
+            outcomes = self._outcomes(judged, outcome, quarantine_mark.topic_id).cache()
+            kept = Counter(
+                {
+                    r["reason"]: r["count"]
+                    for r in _kept(outcomes).groupBy("reason").count().collect()
+                }
+            )
+            if len(records):
+                self._quarantine.append(
+                    outcomes.coalesce(1),
+                    self._carried(quarantine_mark),
+                    self._quarantine.landing_spec_id(),
+                )
+            outcomes.unpersist()
+        finally:
+            judged.unpersist()
+            chosen.unpersist()
+        return ReplayReport(
+            chosen=len(records),
+            landed=int(np.count_nonzero(now_landed)),
+            duplicates=int(np.count_nonzero(duplicate)),
+            kept=sum(kept.values()),
+            kept_by_reason=dict(kept),
+        )
+
+    def _carried(self, mark: Mark) -> Mark:
+        return mark.carried(MarkKind.REPLAY, self._run_id, self._started_ms)
+
+    def _chosen(self, selection: ReplaySelection, topic_id: str) -> "DataFrame":
+        """The chosen records under the names of Spark's Kafka source, each once."""
+        from pyspark.sql import functions as f
+
+        table = self._spark.table(self._quarantine.name).where(f.col("kafka_topic_id") == topic_id)
+        settled = table.where(f.col("outcome").isin("landed", "duplicate"))
+        originals = table.where(f.col("outcome") == "quarantined")
+        if selection.reasons:
+            originals = originals.where(f.col("reason").isin(list(selection.reasons)))
+        if selection.offsets:
+            chosen = f.lit(False)
+            for partition, (start, end) in selection.offsets.items():
+                chosen = chosen | (
+                    (f.col("kafka_partition") == partition)
+                    & f.col("kafka_offset").between(start, end - 1)
+                )
+            originals = originals.where(chosen)
+        coordinates = ["kafka_partition", "kafka_offset"]
+        return (
+            originals.join(settled, coordinates, "left_anti")
+            .orderBy(*coordinates)
+            .limit(selection.limit)
+            .select(
+                f.col("kafka_key").alias("key"),
+                f.col("raw").alias("value"),
+                f.col("kafka_partition").alias("partition"),
+                f.col("kafka_offset").alias("offset"),
+                f.col("kafka_timestamp").cast("timestamp").alias("timestamp"),
+            )
+        )
+
+    def _landed_coordinates(self, records: Records, topic_id: str) -> npt.NDArray[np.bool_]:
+        from pyspark.sql import functions as f
+
+        from retail_lakehouse.streaming.coordinates import only
+
+        table = self._spark.table(self._rows.name).where(f.col("kafka_topic_id") == topic_id)
+        found = only(table, records.partition, records.offset).select(
+            "kafka_partition", "kafka_offset"
+        )
+        landed = {(row[0], row[1]) for row in found.collect()}
+        return np.array(
+            [
+                key in landed
+                for key in zip(records.partition.tolist(), records.offset.tolist(), strict=True)
+            ],
+            dtype=np.bool_,
+        )
+
+    def _outcomes(self, judged: "DataFrame", outcome: Any, topic_id: str) -> "DataFrame":
+        from pyspark.sql import functions as f
+
+        from retail_lakehouse.streaming import transform
+        from retail_lakehouse.streaming.coordinates import utc
+
+        settled = (
+            judged.where(f.col("packed").isNull())
+            .withColumn("detail", f.coalesce("detail", f.lit("Good by today's contract.")))
+            .withColumn("reason", f.coalesce("reason", f.lit("conflict")))
+        )
+        rows = transform.quarantine_rows(
+            settled, self._quarantine.contract, self._event, topic_id, utc(self._started_ms)
+        )
+        return rows.withColumn("outcome", outcome).withColumn("replay_id", f.lit(self._run_id))
+
+
+class _TableKeys:
+    """What has landed of the replayed records' keys, read from the table once."""
+
+    def __init__(self, table: "JobTable", judged: "DataFrame") -> None:
+        from pyspark.sql import functions as f
+
+        from retail_lakehouse.streaming.index_sync import keys_of
+
+        good = judged.where(f.col("packed").isNull() & f.col("reason").isNull())
+        wanted = good.select(EVENT_ID_FIELD, f.date_trunc("hour", "event_ts").alias("hour"))
+        span = wanted.agg(f.min("hour"), f.max("hour")).first()
+        self._found: dict[tuple[int, int, int], int] = {}
+        if span is None or span[0] is None:
+            return
+        rows = (
+            judged.sparkSession.table(table.name)
+            .where(f.col("event_ts").between(span[0], span[1] + dt.timedelta(hours=1)))
+            .join(
+                f.broadcast(wanted.select(EVENT_ID_FIELD).distinct()), EVENT_ID_FIELD, "left_semi"
+            )
+        )
+        for numbers in keys_of(rows, table.contract.event or ""):
+            for hour, high, low, content in numbers.tolist():
+                self._found.setdefault((hour, high, low), content)
+
+    def find(
+        self, hour: int, key_high: Longs, key_low: Longs
+    ) -> tuple[npt.NDArray[np.bool_], Longs]:
+        """For each key of the event hour: whether it has landed, and its content hash."""
+        hits = [
+            self._found.get((hour, high, low))
+            for high, low in zip(key_high.tolist(), key_low.tolist(), strict=True)
+        ]
+        return (
+            np.array([hit is not None for hit in hits], dtype=np.bool_),
+            np.array([hit or 0 for hit in hits], dtype=np.int64),
+        )
+
+
+def _kept(outcomes: "DataFrame") -> "DataFrame":
+    from pyspark.sql import functions as f
+
+    return outcomes.where(f.col("outcome") == "kept")
