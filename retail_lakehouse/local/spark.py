@@ -59,6 +59,7 @@ def spark_environment(settings: Settings, java: JavaHome, jars: Sequence[Path]) 
         "PYSPARK_DRIVER_PYTHON": sys.executable,
         "PYSPARK_SUBMIT_ARGS": f"{arguments} pyspark-shell",
         "PYTHONPATH": str(_PACKAGE_ROOT),
+        "SPARK_LOCAL_IP": "127.0.0.1",
         "TZ": "UTC",
         # Two threads of each of these libraries are enough, and every arena costs memory.
         "MALLOC_ARENA_MAX": "2",
