@@ -7,7 +7,6 @@ them (`resources/`): Dagster spawns no streaming job, so its own restart ends no
 import dagster as dg
 from pydantic import Field
 
-from retail_lakehouse.assets.keys import OWNER
 from retail_lakehouse.contracts.events import EVENTS, event_named
 from retail_lakehouse.resources.job_runs import JobRequestError, Verb
 from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
@@ -52,7 +51,6 @@ def _control_job(verb: Verb) -> dg.JobDefinition:
     @dg.job(
         name=f"{verb}_streaming_jobs",
         description=f"Asks the runner of the streaming jobs to {verb} the chosen ones.",
-        owners=[OWNER],
     )
     def control() -> None:
         ask()

@@ -1,0 +1,108 @@
+"""What the buttons of the UI do is what the sensors do."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from retail_lakehouse.assets.keys import table_key, topic_key, view_key
+from retail_lakehouse.build import build_defs
+from retail_lakehouse.contracts.events import INVENTORY
+from retail_lakehouse.contracts.tables import event_table
+from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
+from retail_lakehouse_tests.resources.fakes import (
+    FakeJobs,
+    FakeKafka,
+    FakeWarehouse,
+    Lakehouse,
+    settings_in,
+)
+
+
+@pytest.fixture
+def lakehouse(tmp_path: Path) -> Lakehouse:
+    return Lakehouse(settings_in(tmp_path))
+
+
+def run(
+    lakehouse: Lakehouse, selection: dg.AssetSelection, **overrides: Any
+) -> dg.ExecuteInProcessResult:
+    defs = build_defs(lakehouse.settings, **overrides)
+    job = dg.define_asset_job("chosen", selection=selection)
+    chosen = dg.Definitions.merge(defs, dg.Definitions(jobs=[job]))
+    return chosen.resolve_job_def("chosen").execute_in_process(raise_on_error=False)
+
+
+def test_materialize_refreshes_the_chosen_views_in_one_session(lakehouse: Lakehouse) -> None:
+    warehouse = FakeWarehouse()
+    snapshot = lakehouse.commit("inventory", 3)
+    chosen = MATERIALIZED_VIEWS[:2]
+    result = run(
+        lakehouse,
+        dg.AssetSelection.assets(*(view_key(view) for view in chosen)).without_checks(),
+        warehouse=warehouse,
+    )
+    assert result.success
+    ((label, views),) = warehouse.sessions
+    assert views == tuple(view.name for view in chosen)
+    assert label == f"dagster-run:{result.run_id}"
+    events = result.get_asset_materialization_events()
+    assert {event.asset_key for event in events} == {view_key(view) for view in chosen}
+    materialization = events[0].step_materialization_data.materialization
+    assert materialization.tags is not None
+    assert materialization.tags["dagster/data_version"] == str(snapshot)
+    assert (lakehouse.settings.root / "run" / "view_refreshes.json").exists()
+
+
+def test_a_warehouse_that_is_down_fails_the_run_with_its_sentence(lakehouse: Lakehouse) -> None:
+    lakehouse.commit("inventory", 3)
+    result = run(
+        lakehouse,
+        dg.AssetSelection.assets(view_key(MATERIALIZED_VIEWS[0])).without_checks(),
+        warehouse=FakeWarehouse(outage="No warehouse answers at 127.0.0.1:1."),
+    )
+    assert not result.success
+    failure = result.filter_events(lambda event: event.is_step_failure)[0]
+    data = failure.step_failure_data
+    assert data.user_failure_data is not None
+    assert data.user_failure_data.description == "No warehouse answers at 127.0.0.1:1."
+
+
+def test_observe_reports_what_the_sensor_reports(lakehouse: Lakehouse) -> None:
+    lakehouse.commit("inventory", 10)
+    result = run(
+        lakehouse,
+        dg.AssetSelection.assets(topic_key(INVENTORY)).without_checks(),
+        kafka=FakeKafka({"inventory": 25}),
+    )
+    assert result.success
+    observed = {
+        event.asset_key: event.asset_observation_data.asset_observation
+        for event in result.get_asset_observation_events()
+    }
+    assert observed[topic_key(INVENTORY)].metadata["backlog_records"].value == 15
+
+
+def test_evaluate_judges_by_the_same_look_as_the_sensor(lakehouse: Lakehouse) -> None:
+    lakehouse.commit("inventory", 10)
+    result = run(
+        lakehouse,
+        dg.AssetSelection.checks_for_assets(table_key(event_table("inventory"))),
+        kafka=FakeKafka({"inventory": 10}),
+        streaming_jobs=FakeJobs(),
+    )
+    assert result.success
+    (evaluation,) = result.get_asset_check_evaluations()
+    assert evaluation.check_name == "ingest_lag"
+    assert evaluation.passed
+
+
+def test_streaming_jobs_are_asked_for_and_never_spawned(lakehouse: Lakehouse) -> None:
+    jobs = FakeJobs()
+    defs = build_defs(lakehouse.settings, streaming_jobs=jobs)
+    result = defs.resolve_job_def("restart_streaming_jobs").execute_in_process(
+        run_config={"ops": {"restart_jobs": {"config": {"events": ["inventory"]}}}}
+    )
+    assert result.success
+    assert jobs.asked == [("restart", "inventory")]

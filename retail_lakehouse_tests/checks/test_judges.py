@@ -1,0 +1,157 @@
+from dataclasses import replace
+
+import pytest
+
+from retail_lakehouse.assets.stream import StreamLook, TableLook
+from retail_lakehouse.assets.topics import TopicLook
+from retail_lakehouse.checks.judges import (
+    judge_ingest_lag,
+    judge_job,
+    judge_quarantine_share,
+    judge_topic,
+)
+from retail_lakehouse.contracts.events import INVENTORY
+from retail_lakehouse.contracts.mark import Counts, Mark, MarkKind, TimeRange
+from retail_lakehouse.contracts.service_levels import ServiceLevels
+from retail_lakehouse.contracts.topics import TOPICS
+from retail_lakehouse.resources.job_runs import JobRun, JobState
+from retail_lakehouse.settings import Settings
+from retail_lakehouse.tables.marks import MarkedSnapshot
+
+AT = 1_800_000_000_000
+LEVELS = ServiceLevels(
+    ingest_lag_seconds=120, serving_lag_seconds=600, quarantine_share=0.05, stalled_after_triggers=3
+)
+SETTINGS = Settings.load({"trigger_seconds": 10.0})
+
+
+def mark(*, newest_ms: int, batch: Counts | None = None, total: Counts | None = None) -> Mark:
+    times = TimeRange(newest_ms - 1000, newest_ms)
+    return Mark(
+        kind=MarkKind.STREAM,
+        cluster_id="c",
+        topic=INVENTORY.topic,
+        topic_id="t",
+        ranges={},
+        until={0: 100},
+        event_time=times,
+        broker_time=times,
+        batch=batch or Counts(),
+        total=total or Counts(),
+        batch_started_ms=newest_ms,
+        previous_commit_ms=None,
+        contract_version=1,
+        run_id="r",
+        engine="spark",
+    )
+
+
+def snapshot(committed_ago: float, its_mark: Mark) -> MarkedSnapshot:
+    committed_ms = AT - int(committed_ago * 1000)
+    return MarkedSnapshot(1, None, committed_ms, "append", 1, 1, its_mark)
+
+
+def stream(
+    *,
+    end: int = 100,
+    committed_ago: float = 5.0,
+    batch_seconds: float = 1.0,
+    started_ago: float = 1000.0,
+    state: JobState = JobState.RUNNING,
+) -> StreamLook:
+    last_mark = mark(newest_ms=AT - int((committed_ago + batch_seconds) * 1000))
+    last = snapshot(committed_ago, last_mark)
+    run = JobRun("inventory", state, "It is so.", AT - int(started_ago * 1000), "7")
+    topic = TopicLook(INVENTORY, AT, "t", {0: 0}, {0: end}, {0: 100})
+    return StreamLook(
+        AT, {"inventory": topic}, {"inventory": run}, {"inventory": TableLook(last, last)}
+    )
+
+
+@pytest.mark.parametrize("state", [s for s in JobState if s is not JobState.RUNNING])
+def test_a_job_that_does_not_run_fails_with_its_own_sentence(state: JobState) -> None:
+    verdict = judge_job(stream(state=state), "inventory", SETTINGS, LEVELS)
+    assert not verdict.passed
+    assert verdict.sentence == "It is so."
+
+
+def test_a_job_that_is_silent_while_records_wait_is_stalled_after_three_triggers() -> None:
+    assert judge_job(stream(end=150, committed_ago=29), "inventory", SETTINGS, LEVELS).passed
+    verdict = judge_job(stream(end=150, committed_ago=31), "inventory", SETTINGS, LEVELS)
+    assert not verdict.passed
+    assert "stalled: 50 records wait" in verdict.sentence
+
+
+def test_a_job_with_nothing_to_do_is_not_stalled() -> None:
+    assert judge_job(stream(end=100, committed_ago=9_999), "inventory", SETTINGS, LEVELS).passed
+
+
+def test_a_job_whose_batches_are_longer_than_its_trigger_is_given_their_time() -> None:
+    slow = stream(end=150, committed_ago=80, batch_seconds=30)
+    assert judge_job(slow, "inventory", SETTINGS, LEVELS).passed
+
+
+def test_a_job_that_has_just_started_is_not_stalled_by_what_came_before() -> None:
+    fresh = stream(end=150, committed_ago=9_999, started_ago=20)
+    assert judge_job(fresh, "inventory", SETTINGS, LEVELS).passed
+
+
+def test_a_job_whose_topic_cannot_be_read_is_not_called_healthy() -> None:
+    blind = replace(stream(), topics={"inventory": "Kafka did not answer."})
+    verdict = judge_job(blind, "inventory", SETTINGS, LEVELS)
+    assert not verdict.passed
+    assert "Kafka did not answer." in verdict.sentence
+
+
+def test_lag_is_data_time_and_zero_when_everything_has_landed() -> None:
+    quiet = judge_ingest_lag(stream(end=100, committed_ago=9_999), INVENTORY, LEVELS, None)
+    assert quiet.passed
+    assert quiet.figures["ingest_lag_seconds"] == 0.0
+
+    late = judge_ingest_lag(stream(end=101, committed_ago=200), INVENTORY, LEVELS, None)
+    assert not late.passed
+    assert late.figures["ingest_lag_seconds"] == pytest.approx(201.0)
+
+
+def test_the_first_record_after_a_quiet_night_is_not_a_night_old() -> None:
+    morning = stream(end=101, committed_ago=30_000)
+    assert not judge_ingest_lag(morning, INVENTORY, LEVELS, None).passed
+    assert judge_ingest_lag(morning, INVENTORY, LEVELS, AT - 15_000).passed
+
+
+def test_a_mark_of_another_topic_id_covers_nothing() -> None:
+    from retail_lakehouse.assets.topics import look
+    from retail_lakehouse.kafka.admin import PartitionOffsets, TopicDescription
+
+    made_anew = TopicDescription(INVENTORY.topic, "other", (PartitionOffsets(0, 40, 90),))
+    assert look(INVENTORY, made_anew, mark(newest_ms=AT), AT).backlog == 50
+
+
+def test_too_few_partitions_fail_the_topic() -> None:
+    seen = TopicLook(INVENTORY, AT, "t", {0: 0}, {0: 5}, None)
+    verdict = judge_topic(seen, TOPICS[0], SETTINGS)
+    assert not verdict.passed
+    assert "has 1 partitions and 3 are wanted" in verdict.sentence
+
+
+@pytest.mark.parametrize("bad, passed", [(50, True), (51, False)])
+def test_quarantine_share_is_that_of_the_window_and_not_since_ever(bad: int, passed: bool) -> None:
+    # Before the window everything was bad; within it 1,000 records are read, `bad` of them bad.
+    before = Counts(read=10_000, quarantined=10_000)
+    first_batch = Counts(read=400, quarantined=bad, landed=400 - bad)
+    second_batch = Counts(read=600, landed=600)
+    first = snapshot(
+        1_800, mark(newest_ms=AT - 1_900_000, batch=first_batch, total=before + first_batch)
+    )
+    last = snapshot(
+        5,
+        mark(newest_ms=AT - 6_000, batch=second_batch, total=before + first_batch + second_batch),
+    )
+    verdict = judge_quarantine_share(TableLook(first, last), LEVELS)
+    assert verdict.passed is passed
+    assert verdict.figures["read"] == 1_000
+    assert verdict.figures["quarantined"] == bad
+
+
+def test_a_table_that_was_never_written_has_no_share() -> None:
+    assert judge_quarantine_share(TableLook(None, None), LEVELS).passed

@@ -1,0 +1,70 @@
+from typing import Any
+
+import pytest
+
+from retail_lakehouse.assets.view_record import ViewRecord
+from retail_lakehouse.assets.views import BaseLook
+from retail_lakehouse.checks.view_judges import judge_incremental, judge_serving_lag
+from retail_lakehouse.contracts.service_levels import ServiceLevels
+from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
+
+AT = 1_800_000_000_000
+LEVELS = ServiceLevels(serving_lag_seconds=600)
+VIEW = MATERIALIZED_VIEWS[0]
+(TABLE,) = VIEW.source_tables
+
+
+def record(served: int | None = 7, **changes: Any) -> ViewRecord:
+    fields: dict[str, Any] = {
+        "refreshed_at_ms": AT - 10_000,
+        "duration_seconds": 0.5,
+        "rows": 3,
+        "newest_event_ms": AT - 20_000,
+        "refresh_status": "Refresh successfully updated MV incrementally",
+        "state": 1,
+        "latency_seconds": 0.1,
+        "incremental": True,
+        "base_snapshots": {TABLE: served},
+    }
+    return ViewRecord(**(fields | changes))
+
+
+def bases(*arrived_ago: tuple[int, float]) -> dict[str, BaseLook | str]:
+    arrivals = tuple((snapshot, AT - int(ago * 1000)) for snapshot, ago in arrived_ago)
+    return {TABLE: BaseLook(arrivals[0][0] if arrivals else None, arrivals)}
+
+
+def test_a_view_that_shows_the_newest_snapshot_waits_for_nothing() -> None:
+    verdict = judge_serving_lag(VIEW, record(7), bases((7, 9_999)), None, AT, LEVELS)
+    assert verdict.passed
+    assert verdict.figures["age_seconds"] == 20.0
+
+
+@pytest.mark.parametrize("ago, passed", [(599, True), (601, False)])
+def test_lag_counts_from_the_first_snapshot_that_the_view_does_not_show(
+    ago: float, passed: bool
+) -> None:
+    seen = bases((9, 5), (8, ago), (7, 5_000))
+    verdict = judge_serving_lag(VIEW, record(7), seen, None, AT, LEVELS)
+    assert verdict.passed is passed
+    assert verdict.figures["serving_lag_seconds"] == ago
+
+
+def test_a_failed_refresh_is_red_at_once() -> None:
+    verdict = judge_serving_lag(VIEW, record(7), bases((7, 1)), "No warehouse.", AT, LEVELS)
+    assert not verdict.passed
+    assert verdict.sentence == "No warehouse."
+
+
+def test_a_table_that_cannot_be_loaded_is_no_reason_to_call_its_view_served() -> None:
+    verdict = judge_serving_lag(VIEW, None, {TABLE: "There is no catalog."}, None, AT, LEVELS)
+    assert not verdict.passed
+    assert verdict.sentence == "There is no catalog."
+
+
+def test_a_full_recomputation_warns_and_what_was_not_said_is_not_guessed() -> None:
+    full = judge_incremental(VIEW, record(incremental=False))
+    assert not full.passed
+    assert full.warn_only
+    assert judge_incremental(VIEW, record(incremental=None)).passed
+    assert judge_incremental(VIEW, None).passed
