@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
@@ -53,6 +54,9 @@ def run_streaming_job(event_name: str, argv: Sequence[str]) -> int:
         return startup.EXIT_LOSS
     except (LockHeldError, KafkaUnavailableError, TableNotReadyError) as error:
         logger.error("%s", error)
+        return 1
+    except StreamingQueryException as error:
+        logger.error("The query of %s failed: %s", event_name, str(error).strip())
         return 1
     finally:
         spark.stop()
@@ -158,6 +162,9 @@ class StreamingJob:
 
     def _on_batch(self, batch: DataFrame, batch_id: int) -> None:
         with self._between_batches:
+            if self._stop.is_set():
+                # Returning would let Spark record a batch that has not landed.
+                raise RuntimeError("The job is stopping; the batch is left for its next run.")
             planned = checkpoint.planned_end(self._files, self._event.topic, batch_id)
             self._require_writer().write(batch, planned)
 

@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EXPIRE_EVERY_SECONDS = 120
+KEEP_HOURS_PAST_HORIZON = 6
+"""Hours that the index keeps past the horizon: a partition that lags behind the others brings
+records whose horizon lies further back, and rebuilding the index for each would be dear."""
 
 
 class TopicWriter:
@@ -120,11 +123,15 @@ class TopicWriter:
     ) -> BatchFacts:
         hours = records.event_hour[records.good]
         if len(hours):
-            floor = int(records.broker_ms.min()) // HOUR_MS - self._horizon_hours - 1
+            floor = self._floor(records)
             if max(int(hours.min()), floor) < self._index.oldest_hour:
                 self._sync_index(floor)
         decision = decide(records, self._index, self._horizon_hours)
         return BatchFacts(records, decision, dict(planned_end), started_ms)
+
+    def _floor(self, records: Records) -> int:
+        """First event hour that a record of the batch may be searched in."""
+        return int(records.broker_ms.min()) // HOUR_MS - self._horizon_hours - 1
 
     def _commit_quarantine(self, judged: DataFrame, facts: BatchFacts) -> None:
         progress = self.progress
@@ -188,7 +195,7 @@ class TopicWriter:
             self._stamp(),
             self._index.oldest_hour
             if not len(records)
-            else int(records.broker_ms.min()) // HOUR_MS - self._horizon_hours - 1,
+            else self._floor(records) - KEEP_HOURS_PAST_HORIZON,
         )
         logger.info(
             "Landed %d of %d records in %d ms (%d quarantined, %d duplicates), commit %d ms.",
