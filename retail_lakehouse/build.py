@@ -9,6 +9,7 @@ import warnings
 import dagster as dg
 
 from retail_lakehouse.assets.job_control import control_jobs
+from retail_lakehouse.assets.quarantine_replay import quarantine_replay_asset
 from retail_lakehouse.assets.streaming_jobs import job_specs
 from retail_lakehouse.assets.tables import table_specs
 from retail_lakehouse.assets.topics import topic_assets
@@ -17,6 +18,7 @@ from retail_lakehouse.checks.stream import stream_checks
 from retail_lakehouse.checks.views import view_checks
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.kafka import KafkaResource
+from retail_lakehouse.resources.spark import SparkResource
 from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
 from retail_lakehouse.resources.warehouse import WarehouseResource
 from retail_lakehouse.sensors.stream import stream_sensor
@@ -35,6 +37,7 @@ def build_defs(settings: Settings, **overrides: object) -> dg.Definitions:
         "kafka": KafkaResource.of(settings),
         "iceberg": IcebergCatalogResource.of(settings),
         "warehouse": WarehouseResource.of(settings),
+        "spark": SparkResource.of(settings),
         "streaming_jobs": StreamingJobsResource.of(settings),
     }
     unknown = overrides.keys() - resources.keys()
@@ -55,6 +58,7 @@ def _definitions(settings: Settings, resources: dict[str, object]) -> dg.Definit
             topic_assets(settings),
             *job_specs(settings),
             *table_specs(settings),
+            quarantine_replay_asset(),
             materialized_view_assets(settings),
             *plain_view_specs(settings),
         ],
