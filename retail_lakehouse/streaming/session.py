@@ -43,6 +43,9 @@ def session_config(arguments: JobArguments) -> dict[str, str]:
             f"{catalog}.type": "jdbc",
             f"{catalog}.uri": arguments.catalog_uri,
             f"{catalog}.jdbc.schema-version": "V1",
+            # The look for its own tables leaves a result set open, and with it a read transaction:
+            # once another job has committed, a commit fails with SQLITE_BUSY_SNAPSHOT.
+            f"{catalog}.jdbc.init-catalog-tables": "false",
         }
     return config | {
         f"{catalog}.catalog-impl": "org.apache.iceberg.aws.glue.GlueCatalog",
