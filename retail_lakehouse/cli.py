@@ -16,6 +16,7 @@ from retail_lakehouse.commands import (
     doctor,
     jobs,
     reset,
+    simulate,
     status,
     stop,
     topics,
@@ -71,6 +72,7 @@ app.command()(stop.stop)
 app.command()(status.status)
 app.command()(doctor.doctor)
 app.command()(reset.reset)
+app.command()(simulate.simulate)
 app.command()(topics.topics)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(views.app, name="views")

@@ -1,0 +1,88 @@
+"""`retail-lakehouse simulate`: the simulated retailer.
+
+Belongs here: options and the closing line. Doesn't belong here: the retailer (`local/simulator/`).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import typer
+
+from retail_lakehouse.commands.options import Assignments, StateDir, running_settings
+from retail_lakehouse.settings import SettingsError
+
+_SHARES = ("malformed_share", "late_share", "duplicate_share")
+
+
+def simulate(
+    events_per_second: Annotated[
+        float | None, typer.Option(help="Records a second over the three topics.", metavar="RATE")
+    ] = None,
+    burst: Annotated[
+        str,
+        typer.Option(
+            help="FACTOR/EVERY/FOR: 5/600/60 is 5 times the rate for 60 s in every 600 s.",
+            metavar="F/E/S",
+        ),
+    ] = "",
+    malformed_share: Annotated[
+        float | None, typer.Option(help="Share of malformed records.", metavar="SHARE")
+    ] = None,
+    late_share: Annotated[
+        float | None, typer.Option(help="Share of late events.", metavar="SHARE")
+    ] = None,
+    duplicate_share: Annotated[
+        float | None, typer.Option(help="Share of duplicates.", metavar="SHARE")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed, the same retailer.")] = None,
+    duration: Annotated[
+        float | None, typer.Option(help="End after so long.", metavar="SECONDS")
+    ] = None,
+    max_events: Annotated[int | None, typer.Option(help="End after so many.")] = None,
+    state_dir: StateDir = None,
+    assignments: Assignments = None,
+) -> None:
+    """Produce events until stopped, and keep the ledger that `verify` reads.
+
+    `dev` runs this itself; alone it needs the broker of a running platform.
+    """
+    from retail_lakehouse.local.simulator.options import Shares, SimulatorOptions
+    from retail_lakehouse.local.simulator.run import run_until_signalled
+
+    settings = running_settings(state_dir, assignments)
+    told = (malformed_share, late_share, duplicate_share)
+    shares = Shares(
+        *(
+            getattr(settings, name) if share is None else share
+            for name, share in zip(_SHARES, told, strict=True)
+        )
+    )
+    changes: dict[str, object] = {"shares": shares, "burst": _burst(burst)}
+    changes |= {"duration_seconds": duration, "max_events": max_events}
+    if events_per_second is not None:
+        changes["events_per_second"] = events_per_second
+    if seed is not None:
+        changes["seed"] = seed
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    report = run_until_signalled(SimulatorOptions.from_settings(settings, **changes))
+    typer.echo(
+        f"{report.records:,} records in {report.seconds:.0f} s, {report.unresolved:,} of unknown "
+        "delivery."
+    )
+
+
+def _burst(text: str) -> object:
+    from retail_lakehouse.local.simulator.options import Burst
+
+    if not text:
+        return None
+    try:
+        factor, every, lasts = (float(part) for part in text.split("/"))
+    except ValueError:
+        raise SettingsError(
+            f"--burst {text} is not FACTOR/EVERY/FOR. Write it as --burst 5/600/60: 5 times the "
+            "rate for 60 seconds in every 600."
+        ) from None
+    return Burst(factor, every, lasts)
