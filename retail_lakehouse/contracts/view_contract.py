@@ -1,13 +1,16 @@
-"""What a view is: its kind, columns and dependencies, and the warehouse's two schemas.
+"""What a view is: its kind, columns and dependencies, its SQL, and the warehouse's two schemas.
 
-Here: the shape of a view contract. Not here: which views there are (`views.py`).
+Here: the shape of a view contract, and reading its SQL file. Not here: which views there are
+(`views.py`).
 """
 
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib import resources
 
 from retail_lakehouse.contracts.fields import Kind
+from retail_lakehouse.contracts.tables import TABLES
 
 EXTERNAL_SCHEMA = "retail_iceberg"
 """Redshift's external schema over the catalog's database."""
@@ -74,3 +77,40 @@ class ViewContract:
         """Names of the external tables that it reads, without their schema."""
         prefix = f"{EXTERNAL_SCHEMA}."
         return tuple(n.removeprefix(prefix) for n in self.depends_on if n.startswith(prefix))
+
+
+_SOURCES = {table.name for table in TABLES}
+
+
+def view_sql(view: ViewContract) -> str:
+    """The statement that creates the view, in Redshift's SQL, with its names put in.
+
+    Only names of the contract go in, each checked to be an identifier.
+
+    Raises:
+        ViewContractError: a name is no identifier, or the view reads a table that no contract has.
+    """
+    sources = view.source_tables
+    for source in sources:
+        if source not in _SOURCES:
+            raise ViewContractError(
+                f"The view {view.name} reads {source}, which is no table of contracts/tables.py."
+            )
+    names = {
+        "external": EXTERNAL_SCHEMA,
+        "mart": view.schema,
+        "view": view.name,
+        "source": sources[0] if sources else "",
+    }
+    text = resources.files(__package__).joinpath("sql", view.sql_file).read_text("utf-8").strip()
+    for placeholder, name in names.items():
+        marker = "{" + placeholder + "}"
+        if marker not in text:
+            continue
+        if not IDENTIFIER.fullmatch(name):
+            raise ViewContractError(
+                f"The view {view.name} needs a lower-case identifier as {placeholder}, "
+                f"not {name!r}; mend it in contracts/views.py."
+            )
+        text = text.replace(marker, name)
+    return text

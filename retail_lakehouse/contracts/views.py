@@ -10,11 +10,9 @@ demands it of a view over external tables
 (https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_VIEW.html).
 """
 
-from importlib import resources
-
 from retail_lakehouse.contracts.events import EVENTS, EventContract
 from retail_lakehouse.contracts.fields import Kind
-from retail_lakehouse.contracts.tables import DIMENSIONS, EVENT_TABLES, QUARANTINE_TABLES
+from retail_lakehouse.contracts.tables import QUARANTINE_TABLES
 from retail_lakehouse.contracts.view_contract import (
     EXTERNAL_SCHEMA,
     IDENTIFIER,
@@ -23,6 +21,7 @@ from retail_lakehouse.contracts.view_contract import (
     ViewContract,
     ViewContractError,
     ViewKind,
+    view_sql,
 )
 
 __all__ = [
@@ -355,8 +354,6 @@ VIEWS: tuple[ViewContract, ...] = (
 
 MATERIALIZED_VIEWS: tuple[ViewContract, ...] = tuple(v for v in VIEWS if v.is_materialized)
 
-_SOURCES = {table.name for table in EVENT_TABLES + QUARANTINE_TABLES + DIMENSIONS}
-
 
 def view_named(name: str) -> ViewContract:
     """The view called `name`, with or without its schema.
@@ -369,37 +366,3 @@ def view_named(name: str) -> ViewContract:
             return view
     known = ", ".join(view.name for view in VIEWS)
     raise ViewContractError(f"There is no view {name!r}; the contract has {known}.")
-
-
-def view_sql(view: ViewContract) -> str:
-    """The statement that creates the view, in Redshift's SQL, with its names put in.
-
-    Only names of the contract go in, each checked to be an identifier.
-
-    Raises:
-        ViewContractError: a name is no identifier, or the view reads a table that no contract has.
-    """
-    sources = view.source_tables
-    for source in sources:
-        if source not in _SOURCES:
-            raise ViewContractError(
-                f"The view {view.name} reads {source}, which is no table of contracts/tables.py."
-            )
-    names = {
-        "external": EXTERNAL_SCHEMA,
-        "mart": view.schema,
-        "view": view.name,
-        "source": sources[0] if sources else "",
-    }
-    text = resources.files(__package__).joinpath("sql", view.sql_file).read_text("utf-8").strip()
-    for placeholder, name in names.items():
-        marker = "{" + placeholder + "}"
-        if marker not in text:
-            continue
-        if not IDENTIFIER.fullmatch(name):
-            raise ViewContractError(
-                f"The view {view.name} needs a lower-case identifier as {placeholder}, "
-                f"not {name!r}; mend it in contracts/views.py."
-            )
-        text = text.replace(marker, name)
-    return text

@@ -28,9 +28,11 @@ from retail_lakehouse.warehouse.errors import (
 _log = logging.getLogger(__name__)
 
 REDSHIFT_PORT = 5439
+CONNECT_TIMEOUT_SECONDS = 60
+"""For the login's answers: a cold start takes up to 40 s before anything is answered."""
 STATEMENT_TIMEOUT_SECONDS = 600
 _SOCKET_GRACE_SECONDS = 60
-"""Beyond the statement's own timeout: a cold start takes up to 40 s before anything is answered."""
+"""Beyond the statement's own timeout, which the warehouse itself keeps."""
 _LABEL = re.compile(r"[A-Za-z0-9_.:/-]{1,100}")
 _LOGIN_STATES = ("28000", "28P01")
 # A server that dies in the middle of an answer leaves the driver with half a message.
@@ -47,6 +49,7 @@ class WarehouseConfig:
     user: str = ""
     password_file: Path | None = None
     region: str = ""
+    connect_timeout_seconds: int = CONNECT_TIMEOUT_SECONDS
     lock_dir: Path | None = None
     """Where one refresh a view at a time is enforced between processes; None: this process."""
 
@@ -195,7 +198,7 @@ class WarehouseClient:
         try:
             connection = redshift_connector.connect(
                 **arguments,
-                timeout=statement_timeout_seconds + _SOCKET_GRACE_SECONDS,
+                timeout=self.config.connect_timeout_seconds,
                 application_name="retail-lakehouse",
             )
         except ProgrammingError as error:
@@ -210,6 +213,8 @@ class WarehouseClient:
             ) from error
         # The driver opens a transaction by default, and an open one keeps Redshift awake and paid.
         connection.autocommit = True
+        # It also knows one timeout only: a silent port must not hold a caller as long as a refresh.
+        connection._usock.settimeout(statement_timeout_seconds + _SOCKET_GRACE_SECONDS)
         return Session(connection, self.config, time.monotonic() - started)
 
     def _arguments(self) -> dict[str, Any]:

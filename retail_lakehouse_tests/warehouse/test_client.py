@@ -3,6 +3,8 @@
 import socket
 import struct
 import threading
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,12 @@ def config(tmp_path: Path, port: int) -> WarehouseConfig:
     return WarehouseConfig("127.0.0.1", port, "dev", "lakehouse", password)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port that is taken but does not listen, so that nobody else comes to listen there."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield int(taken.getsockname()[1])
 
 
 class ScriptedServer:
@@ -73,17 +77,26 @@ class RefusingConnection:
         self.closed = True
 
 
-def test_a_warehouse_that_is_not_there_is_named_in_one_sentence(tmp_path: Path) -> None:
-    port = free_port()
+def test_a_warehouse_that_is_not_there_is_named_in_one_sentence(
+    tmp_path: Path, closed_port: int
+) -> None:
     with (
-        pytest.raises(WarehouseUnreachable, match=f"No warehouse answers at 127.0.0.1:{port}"),
-        WarehouseClient(config(tmp_path, port)).session("test"),
+        pytest.raises(WarehouseUnreachable, match=f"No warehouse .* 127.0.0.1:{closed_port}"),
+        WarehouseClient(config(tmp_path, closed_port)).session("test"),
     ):
         pass
 
 
+def test_a_port_that_accepts_and_says_nothing_does_not_hold_the_caller(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = int(silent.getsockname()[1])
+        patient = replace(config(tmp_path, port), connect_timeout_seconds=1)
+        with pytest.raises(WarehouseUnreachable), WarehouseClient(patient).session("test"):
+            pass
+
+
 def test_a_missing_password_file_says_what_makes_it(tmp_path: Path) -> None:
-    missing = WarehouseConfig("127.0.0.1", free_port(), "dev", "lakehouse", tmp_path / "nothing")
+    missing = WarehouseConfig("127.0.0.1", 1, "dev", "lakehouse", tmp_path / "nothing")
     with (
         pytest.raises(WarehouseDenied, match="cannot be read"),
         WarehouseClient(missing).session("test"),
@@ -170,6 +183,6 @@ def test_a_connection_that_breaks_leaves_the_statements_fate_unknown(error: OSEr
 
 @pytest.mark.parametrize("label", ["", "it's", "a b", "x" * 101, "run;DROP"])
 def test_a_label_that_could_carry_sql_is_refused(tmp_path: Path, label: str) -> None:
-    client = WarehouseClient(config(tmp_path, free_port()))
+    client = WarehouseClient(config(tmp_path, 1))
     with pytest.raises(ValueError, match="session label"), client.session(label):
         pass

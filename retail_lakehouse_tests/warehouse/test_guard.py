@@ -2,7 +2,7 @@
 
 import multiprocessing
 import threading
-from multiprocessing.synchronize import Event
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -11,10 +11,10 @@ from retail_lakehouse.warehouse.errors import ViewBusy
 from retail_lakehouse.warehouse.guard import view_guard
 
 
-def _hold(lock_dir: Path, held: Event, release: Event) -> None:
+def _hold(lock_dir: Path, told: Connection) -> None:
     with view_guard("mv_x", lock_dir):
-        held.set()
-        release.wait(30)
+        told.send("held")
+        told.recv()
 
 
 def test_a_second_refresh_of_a_view_is_refused_in_another_thread(tmp_path: Path) -> None:
@@ -40,17 +40,15 @@ def test_a_second_refresh_of_a_view_is_refused_in_another_thread(tmp_path: Path)
 
 def test_a_second_refresh_of_a_view_is_refused_in_another_process(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    held, release = context.Event(), context.Event()
-    process = context.Process(target=_hold, args=(tmp_path, held, release))
+    mine, theirs = context.Pipe()
+    process = context.Process(target=_hold, args=(tmp_path, theirs))
     process.start()
     try:
-        assert held.wait(30)
+        assert mine.poll(60)
         with pytest.raises(ViewBusy), view_guard("mv_x", tmp_path):
             pass
+    finally:
         process.kill()
         process.join(10)
-        with view_guard("mv_x", tmp_path):
-            pass
-    finally:
-        release.set()
-        process.join(10)
+    with view_guard("mv_x", tmp_path):
+        pass
