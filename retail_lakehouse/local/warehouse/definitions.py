@@ -1,0 +1,408 @@
+"""Statements that change what the warehouse holds: schemas, views, materialized views, grants.
+
+Here: each such statement within its session's transaction, or one of its own. Not here: queries
+(`session.py`), or how a view is computed (`refresh.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import duckdb
+from sqlglot import exp
+
+from retail_lakehouse.local.warehouse import refresh, registry, rules
+from retail_lakehouse.local.warehouse.binding import Relation, Resolved, bind, real_tables
+from retail_lakehouse.local.warehouse.dialect import parse, sql
+from retail_lakehouse.local.warehouse.errors import (
+    WarehouseError,
+    from_duckdb,
+    not_supported,
+    undefined_schema,
+)
+from retail_lakehouse.local.warehouse.registry import MaterializedView, PlainView
+from retail_lakehouse.local.warehouse.rules import Facts
+from retail_lakehouse.local.warehouse.statements import Kind, Name, Statement
+from retail_lakehouse.local.warehouse.system_views import utc_now
+from retail_lakehouse.local.warehouse.translation import compile_query, fill, scan
+
+if TYPE_CHECKING:
+    from retail_lakehouse.local.warehouse.session import Session
+
+_ATTEMPTS = 3
+
+
+def run(session: Session, statement: Statement) -> None:
+    """Runs one statement of DDL.
+
+    Raises:
+        WarehouseError: Redshift refuses it, or a name is missing or taken.
+    """
+    handler = _HANDLERS.get(statement.kind)
+    if handler is None:
+        raise not_supported(f"{statement.kind.value} is not run by the local stand-in")
+    handler(session, statement)
+
+
+@contextmanager
+def _own_transaction(session: Session) -> Iterator[None]:
+    """Within the session's open transaction, else in one of the statement's own."""
+    if session.status == "T":
+        session.changed_catalog = True
+        yield
+        return
+    session.cursor.execute("BEGIN TRANSACTION")
+    try:
+        yield
+        session.cursor.execute("COMMIT")
+    except BaseException:
+        _roll_back(session.cursor)
+        raise
+    session.engine.catalog_changed()
+
+
+def _roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
+    try:
+        cursor.execute("ROLLBACK")
+    except duckdb.TransactionException:
+        # A failed COMMIT has rolled back by itself.
+        return
+
+
+def _create_schema(session: Session, statement: Statement) -> None:
+    name = str(statement.name)
+    with _own_transaction(session):
+        if session.names().has_schema(name):
+            if statement.has("if_not_exists"):
+                session.notices.append(f'schema "{name}" already exists and will be skipped')
+                return
+            raise WarehouseError("42P06", f'schema "{name}" already exists')
+        if name in registry.OWN_SCHEMAS:
+            raise WarehouseError("42939", f'schema name "{name}" is reserved')
+        if statement.kind is Kind.CREATE_SCHEMA:
+            registry.create_schema(session.cursor, name)
+            return
+        owner = session.engine.settings.user
+        registry.add_external_schema(session.cursor, name, statement.options["database"], owner)
+
+
+def _drop_schema(session: Session, statement: Statement) -> None:
+    name = str(statement.name)
+    with _own_transaction(session):
+        if not session.names().has_schema(name):
+            if statement.has("if_exists"):
+                return
+            raise undefined_schema(name)
+        if name in registry.external_schemas(session.cursor):
+            registry.drop_external_schema(session.cursor, name)
+            return
+        inside = [v for v in registry.materialized_views(session.cursor) if v.name.schema == name]
+        plain = [v for v in registry.plain_views(session.cursor) if v.name.schema == name]
+        if not statement.has("cascade") and (inside or plain):
+            raise WarehouseError("2BP01", f"cannot drop schema {name} because it is not empty")
+        for view in inside:
+            registry.drop_materialized_view(session.cursor, view)
+        for plain_view in plain:
+            registry.drop_plain_view(session.cursor, plain_view.name)
+        ending = "CASCADE" if statement.has("cascade") else "RESTRICT"
+        session.cursor.execute(f'DROP SCHEMA "{name}" {ending}')
+
+
+def _place(session: Session, name: Name | None) -> Name:
+    """The full name of something to be made; its schema must be a local one."""
+    assert name is not None
+    schema = name.schema or session.search_path[0]
+    if schema in registry.external_schemas(session.cursor):
+        raise not_supported(f'cannot create a relation in external schema "{schema}"')
+    if schema not in registry.schemas(session.cursor):
+        raise undefined_schema(schema)
+    return Name(schema, name.name)
+
+
+def _create_view(session: Session, statement: Statement) -> None:
+    with _own_transaction(session):
+        name = _place(session, statement.name)
+        existing = session.names().find(name)
+        if existing is not None and not (
+            statement.has("replace") and existing.kind is Relation.PLAIN_VIEW
+        ):
+            raise WarehouseError("42P07", f'relation "{name}" already exists')
+        late = statement.has("no_schema_binding")
+        tree = parse(statement.query)
+        if not isinstance(tree, exp.Query):
+            raise WarehouseError("42601", "a query was expected after AS")
+        if late and any(not table.db for table in real_tables(tree)):
+            statement.options["unqualified"] = "yes"
+        bound = bind(statement.query, session.names())
+        rules.refuse(Facts(statement, bound), bound=True)
+        columns = statement.columns or bound.output_names
+        if "*" not in columns and len(set(columns)) != len(columns):
+            raise WarehouseError("42701", "a column name is specified more than once")
+        text = statement.query if late else bound.tree.sql(dialect="redshift")
+        if statement.columns:
+            listed = ", ".join(f'"{c}"' for c in statement.columns)
+            text = f"SELECT * FROM ({text}) AS listed ({listed})"  # noqa: S608 - identifiers
+        # Says now what a reader would find out later.
+        probe = bind(text, session.names())
+        compiled = compile_query(probe)
+        sources = {f"{t.database}.{t.name}": scan(t) for t in probe.external}
+        if not compiled.system_views:
+            session.cursor.execute(f"DESCRIBE {fill(compiled.describing_text, sources)}")
+        owner = session.engine.settings.user
+        registry.put_plain_view(session.cursor, PlainView(name, text, late, owner))
+
+
+def _drop_view(session: Session, statement: Statement) -> None:
+    with _own_transaction(session):
+        found = _target(session, statement)
+        if found is None:
+            return
+        if found.kind is not Relation.PLAIN_VIEW:
+            raise WarehouseError("42809", f'"{found.name}" is not a view')
+        registry.drop_plain_view(session.cursor, found.name)
+
+
+def _drop_table(session: Session, statement: Statement) -> None:
+    with _own_transaction(session):
+        found = _target(session, statement)
+        if found is None:
+            return
+        rules.refuse(Facts(statement, target=found), bound=False)
+        if found.kind not in (Relation.LOCAL, Relation.TEMPORARY):
+            raise WarehouseError("42809", f'"{found.name}" is not a table')
+        session.cursor.execute(f'DROP TABLE "{found.name.schema}"."{found.name.name}"')
+
+
+def _target(session: Session, statement: Statement) -> Resolved | None:
+    assert statement.name is not None
+    names = session.names()
+    if statement.has("if_exists"):
+        return names.find(statement.name)
+    return names.resolve(statement.name)
+
+
+def _create_materialized_view(session: Session, statement: Statement) -> None:
+    with _own_transaction(session):
+        name = _place(session, statement.name)
+        if session.names().find(name) is not None:
+            raise WarehouseError("42P07", f'relation "{name}" already exists')
+        plan, definition, _ = refresh.compile_view(statement, session.names(), statement.columns)
+        owner = session.engine.settings.user
+        refresh.create(session.cursor, name, owner, plan, definition)
+        if plan.reasons:
+            session.notices.append(
+                f"materialized view {name} will be recomputed from scratch for every REFRESH: it "
+                + "; it ".join(plan.reasons)
+            )
+
+
+def _drop_materialized_view(session: Session, statement: Statement) -> None:
+    with _own_transaction(session):
+        found = _target(session, statement)
+        if found is None:
+            return
+        if found.materialized is None:
+            raise WarehouseError("42809", f'"{found.name}" is not a materialized view')
+        registry.drop_materialized_view(session.cursor, found.materialized)
+
+
+def _grant(session: Session, statement: Statement) -> None:
+    assert statement.name is not None
+    options = statement.options
+    with _own_transaction(session):
+        if options["scope"] == "table":
+            target = session.names().resolve(statement.name)
+            rules.refuse(Facts(statement, target=target), bound=False)
+        elif not session.names().has_schema(str(statement.name)):
+            raise undefined_schema(str(statement.name))
+        for privilege in options["privileges"].split(","):
+            arguments = (privilege, statement.name, options["grantee"])
+            if statement.kind is Kind.GRANT:
+                registry.add_grant(session.cursor, privilege, options["scope"], *arguments[1:])
+            else:
+                registry.remove_grant(session.cursor, *arguments)
+
+
+def _refresh(session: Session, statement: Statement) -> None:
+    assert statement.name is not None
+    target = session.names().resolve(statement.name)
+    rules.refuse(Facts(statement, target=target), bound=False)
+    if target.materialized is None:
+        raise WarehouseError("42809", f'"{target.name}" is not a materialized view')
+    name = target.name
+    started, clock = utc_now(), time.monotonic()
+    if name not in session.held:
+        try:
+            session.engine.locks.begin_refresh(name)
+        except WarehouseError:
+            _note_failure(session, target.materialized, refresh.FAILED_CONFLICT, started, clock)
+            raise
+    if session.status == "T":
+        # The view stays ours until the transaction ends; the refresh is lost with a rollback.
+        if name not in session.held:
+            session.held.append(name)
+        _refresh_once(session, name, started, clock)
+        return
+    try:
+        view = _refresh_in_own_transaction(session, name, started, clock)
+    finally:
+        session.engine.locks.end_refresh(name)
+    session.engine.fold_later(view)
+
+
+def _refresh_in_own_transaction(
+    session: Session, name: Name, started: object, clock: float
+) -> MaterializedView:
+    for attempt in range(_ATTEMPTS):
+        session.cursor.execute("BEGIN TRANSACTION")
+        try:
+            view = _refresh_once(session, name, started, clock)
+            session.cursor.execute("COMMIT")
+            return view
+        except (OSError, duckdb.IOException) as error:
+            # The table moved on and its old files went away while they were read.
+            _roll_back(session.cursor)
+            if attempt + 1 == _ATTEMPTS:
+                _fail(session, name, refresh.FAILED_INTERNAL, started, clock)
+                raise WarehouseError("58030", f"refresh of {name} cannot read: {error}") from error
+        except (WarehouseError, duckdb.Error) as error:
+            _roll_back(session.cursor)
+            column_gone = isinstance(error, WarehouseError) and error.sqlstate == "42703"
+            status = refresh.FAILED_COLUMN if column_gone else refresh.FAILED_INTERNAL
+            _fail(session, name, status, started, clock, gone=column_gone)
+            raise error if isinstance(error, WarehouseError) else from_duckdb(error) from error
+        except BaseException:
+            _roll_back(session.cursor)
+            raise
+    raise AssertionError("unreachable")
+
+
+def _refresh_once(session: Session, name: Name, started: object, clock: float) -> MaterializedView:
+    view = registry.materialized_view(session.cursor, name)
+    if view is None:
+        raise WarehouseError("42P01", f'materialized view "{name}" does not exist')
+    fresh, outcome = refresh.refresh(session.cursor, view, session.names())
+    _note(session, session.cursor, fresh, outcome.status, started, clock, outcome.note)
+    if outcome.note:
+        session.notices.append(f"materialized view {name}: {outcome.note}")
+    return fresh
+
+
+def _note(
+    session: Session,
+    cursor: duckdb.DuckDBPyConnection,
+    view: MaterializedView,
+    status: str,
+    started: object,
+    clock: float,
+    note: str = "",
+) -> None:
+    microseconds = round((time.monotonic() - clock) * 1_000_000)
+    cursor.execute(
+        "INSERT INTO bookkeeping.refresh_history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            session.session_id,
+            session.transaction_id,
+            view.name.schema,
+            view.view_id,
+            view.name.name,
+            status,
+            started,
+            utc_now(),
+            microseconds,
+            note,
+        ],
+    )
+
+
+def _note_failure(
+    session: Session, view: MaterializedView, status: str, started: object, clock: float
+) -> None:
+    cursor = session.engine.store.cursor()
+    try:
+        _note(session, cursor, view, status, started, clock)
+    finally:
+        cursor.close()
+
+
+def _fail(
+    session: Session,
+    name: Name,
+    status: str,
+    started: object,
+    clock: float,
+    *,
+    gone: bool = False,
+) -> None:
+    from dataclasses import replace
+
+    cursor = session.engine.store.cursor()
+    try:
+        view = registry.materialized_view(cursor, name)
+        if view is None:
+            return
+        _note(session, cursor, view, status, started, clock)
+        if gone:
+            registry.put_materialized_view(cursor, replace(view, state=refresh.COLUMN_GONE_STATE))
+    finally:
+        cursor.close()
+
+
+def create_table(session: Session, tree: exp.Expression, name: Name) -> None:
+    """CREATE TABLE with columns or AS SELECT; distribution and encoding change nothing here.
+
+    Raises:
+        WarehouseError: the name is taken, or a column is of a kind that is not kept here.
+    """
+    assert isinstance(tree, exp.Create)
+    temporary = tree.find(exp.TemporaryProperty) is not None
+    with _own_transaction(session):
+        place = Name("main", name.name) if temporary else _place(session, name)
+        if session.names().find(place) is not None:
+            if tree.args.get("exists"):
+                return
+            raise WarehouseError("42P07", f'relation "{place}" already exists')
+        head = (
+            f'CREATE TEMP TABLE "{place.name}"'
+            if temporary
+            else f'CREATE TABLE "{place.schema}"."{place.name}"'
+        )
+        query = tree.args.get("expression")
+        if isinstance(query, exp.Query):
+            bound = bind(query.sql(dialect="redshift"), session.names())
+            sources = {f"{t.database}.{t.name}": scan(t) for t in bound.external}
+            session.cursor.execute(
+                f"{head} AS {refresh.clock_filled(fill(compile_query(bound).text, sources))}"
+            )
+            return
+        columns = ", ".join(_column(c) for c in tree.this.find_all(exp.ColumnDef))
+        session.cursor.execute(f"{head} ({columns})")
+
+
+def _column(column: exp.ColumnDef) -> str:
+    kept = (exp.NotNullColumnConstraint, exp.DefaultColumnConstraint)
+    parts = [f'"{column.name.lower()}"', sql(column.kind)] if column.kind else []
+    for constraint in column.args.get("constraints") or ():
+        if isinstance(constraint.kind, exp.GeneratedAsIdentityColumnConstraint):
+            raise not_supported("IDENTITY columns are not kept by the local stand-in")
+        if isinstance(constraint.kind, kept):
+            parts.append(sql(constraint))
+    return " ".join(parts)
+
+
+_HANDLERS: dict[Kind, Callable[[Session, Statement], None]] = {
+    Kind.CREATE_SCHEMA: _create_schema,
+    Kind.CREATE_EXTERNAL_SCHEMA: _create_schema,
+    Kind.DROP_SCHEMA: _drop_schema,
+    Kind.CREATE_VIEW: _create_view,
+    Kind.DROP_VIEW: _drop_view,
+    Kind.DROP_TABLE: _drop_table,
+    Kind.CREATE_MATERIALIZED_VIEW: _create_materialized_view,
+    Kind.DROP_MATERIALIZED_VIEW: _drop_materialized_view,
+    Kind.REFRESH: _refresh,
+    Kind.GRANT: _grant,
+    Kind.REVOKE: _grant,
+}

@@ -1,0 +1,273 @@
+"""Redshift's SQL to DuckDB's: the tree is rewritten so that DuckDB gives Redshift's answers.
+
+Here: parsing with Redshift's own meaning of GETDATE(), and the rewriting of what the two engines
+do differently without saying so (integer and decimal division, AVG, SUM's type, varchar(n), the
+clock). Not here: what Redshift refuses (`rules.py`) or the resolution of names (`binding.py`).
+
+Source: reliability_ecosystem.md 3.3 for the differences; DuckDB runs with `integer_division`, so
+that quotients of integers are integers without knowing their types.
+"""
+
+import re
+from dataclasses import dataclass
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.dialects.duckdb import DuckDB
+from sqlglot.dialects.redshift import Redshift
+from sqlglot.errors import SqlglotError
+from sqlglot.tokens import Token, TokenType
+
+from retail_lakehouse.local.warehouse.errors import WarehouseError
+from retail_lakehouse.local.warehouse.inference import (
+    FLOATS,
+    INTEGERS,
+    digits_of,
+    is_decimal,
+    kind_of,
+    quotient_digits,
+)
+
+CLOCK_GETDATE, CLOCK_SYSDATE, CLOCK_DATE = "clock_getdate", "clock_sysdate", "clock_date"
+CLOCKS = frozenset({CLOCK_GETDATE, CLOCK_SYSDATE, CLOCK_DATE})
+RAW = "raw"
+"""Meta key of a SUM that combines partial sums and keeps its argument's type."""
+
+
+class WarehouseRedshift(Redshift):
+    """Redshift with GETDATE() kept apart from CURRENT_TIMESTAMP: another type, another rule."""
+
+    class Tokenizer(Redshift.Tokenizer):
+        """Tokens of every statement: sqlglot would swallow REFRESH and SHOW as one text."""
+
+        COMMANDS: set[TokenType] = set()
+
+    class Parser(Redshift.Parser):
+        """The parser of the dialect."""
+
+        FUNCTIONS = {
+            **{k: v for k, v in Redshift.Parser.FUNCTIONS.items() if k not in ("GETDATE", "NOW")},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A statement's text with its tokens; comments are gone, positions are the text's."""
+
+    text: str
+    tokens: tuple[Token, ...]
+
+    @property
+    def words(self) -> list[str]:
+        """The tokens' texts in upper case."""
+        return [token.text.upper() for token in self.tokens]
+
+    def after(self, index: int) -> str:
+        """The text from token `index` on."""
+        return self.text[self.tokens[index].start :] if index < len(self.tokens) else ""
+
+
+_QUOTED_OR_PARAMETER = re.compile(
+    r"""'(?:[^'\\]|''|\\.)*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|\$(\d+)""", re.DOTALL
+)
+
+
+def with_named_parameters(text: str) -> tuple[str, bool]:
+    """The text with `$n` as `:pn` (sqlglot reads `$1,$` as the start of a heredoc), and whether
+    there was any.
+    """
+    found = False
+
+    def name(match: re.Match[str]) -> str:
+        nonlocal found
+        if match[1] is None:
+            return match[0]
+        found = True
+        return f":p{match[1]}"
+
+    return _QUOTED_OR_PARAMETER.sub(name, text), found
+
+
+def tokenize(text: str) -> Script:
+    """The text's tokens.
+
+    Raises:
+        WarehouseError: a quote or comment has no end (42601).
+    """
+    try:
+        tokens = WarehouseRedshift().tokenize(text)
+    except SqlglotError as error:
+        raise WarehouseError("42601", f"syntax error: {_first_line(error)}") from None
+    return Script(text, tuple(tokens))
+
+
+def parse(text: str) -> exp.Expression:
+    """One statement's tree.
+
+    Raises:
+        WarehouseError: it is no SQL that Redshift knows (42601).
+    """
+    try:
+        tree = sqlglot.parse_one(text, dialect=WarehouseRedshift)
+    except SqlglotError as error:
+        raise WarehouseError("42601", f"syntax error: {_first_line(error)}") from None
+    return tree
+
+
+def _first_line(error: Exception) -> str:
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    return plain.split("\n", 1)[0]
+
+
+def to_duckdb(tree: exp.Expression) -> exp.Expression:
+    """An annotated Redshift tree rewritten in place for DuckDB; returns its root."""
+    root = tree
+    for node in reversed(list(tree.walk())):
+        replacement = _rewrite(node)
+        if replacement is node:
+            continue
+        if node is root:
+            root = replacement
+        else:
+            node.replace(replacement)
+    return root
+
+
+def sql(tree: exp.Expression) -> str:
+    """DuckDB's text of a rewritten tree."""
+    return tree.sql(dialect=DuckDB, unsupported_level=sqlglot.ErrorLevel.IGNORE)
+
+
+def _rewrite(node: exp.Expression) -> exp.Expression:
+    if isinstance(node, exp.Div):
+        return _divide(node)
+    if isinstance(node, exp.Window) and isinstance(node.this, exp.Avg | exp.Sum):
+        return _aggregate(node.this, node)
+    if isinstance(node, exp.Avg | exp.Sum) and not isinstance(node.parent, exp.Window):
+        return _aggregate(node, None)
+    if isinstance(node, exp.Cast):
+        return _cast(node)
+    if isinstance(node, exp.Anonymous) and node.name.lower() == "getdate":
+        return exp.cast(exp.Placeholder(this=CLOCK_GETDATE), exp.DType.TIMESTAMP)
+    if isinstance(node, exp.CurrentTimestamp) and node.args.get("sysdate"):
+        return exp.cast(exp.Placeholder(this=CLOCK_SYSDATE), exp.DType.TIMESTAMP)
+    if isinstance(node, exp.CurrentDate):
+        return exp.cast(exp.Placeholder(this=CLOCK_DATE), exp.DType.DATE)
+    if isinstance(node, exp.Trunc) and kind_of(node.this) in (
+        exp.DType.TIMESTAMP,
+        exp.DType.DATE,
+    ):
+        return exp.cast(node.this.copy(), exp.DType.DATE)
+    return node
+
+
+def _literal_nonzero(node: exp.Expression) -> bool:
+    node = node.unnest()
+    return isinstance(node, exp.Literal) and not node.is_string and float(node.name) != 0
+
+
+def _checked(divisor: exp.Expression, quotient: exp.Expression) -> exp.Expression:
+    # DuckDB answers NULL or infinity where Redshift stops the query.
+    if _literal_nonzero(divisor):
+        return exp.Paren(this=quotient)
+    zero = exp.EQ(this=divisor.copy(), expression=exp.Literal.number(0))
+    return exp.Case(
+        ifs=[exp.If(this=zero, true=exp.func("ERROR", exp.Literal.string("Divide by zero")))],
+        default=quotient,
+    )
+
+
+def _divide(node: exp.Div) -> exp.Expression:
+    left, right = node.left, node.right
+    a, b = digits_of(left), digits_of(right)
+    if a and b and (is_decimal(left) or is_decimal(right)):
+        precision, scale = quotient_digits(a, b)
+        exact = exact_quotient(left, right, b[1], precision, scale)
+        return _typed(_checked(right, exact), node.type)
+    plain = exp.Div(this=_wrap(left), expression=_wrap(right), typed=False, safe=False)
+    return _typed(_checked(right, plain), node.type)
+
+
+def exact_quotient(
+    left: exp.Expression, right: exp.Expression, right_scale: int, precision: int, scale: int
+) -> exp.Expression:
+    """Left / right as NUMERIC(precision, scale), cut off after `scale` digits, in integers only.
+
+    DuckDB divides decimals as doubles; here both sides become whole numbers of 128 bits first.
+    """
+    dividend = _whole(left, scale + right_scale)
+    divisor = _whole(right, right_scale)
+    whole = exp.IntDiv(this=dividend, expression=divisor)
+    number = exp.cast(exp.Paren(this=whole), "DECIMAL(38, 0)")
+    if scale:
+        unit = exp.cast(exp.Literal.string("0." + "0" * (scale - 1) + "1"), f"DECIMAL(38, {scale})")
+        number = exp.Mul(this=number, expression=unit)
+    return exp.cast(exp.Paren(this=number), f"DECIMAL({precision}, {scale})")
+
+
+def _whole(node: exp.Expression, places: int) -> exp.Expression:
+    shifted: exp.Expression = _wrap(node)
+    if places:
+        factor = exp.cast(exp.Literal.number(10**places), f"DECIMAL({places + 1}, 0)")
+        shifted = exp.Paren(this=exp.Mul(this=shifted, expression=factor))
+    return exp.cast(shifted, "INT128")
+
+
+def _wrap(node: exp.Expression) -> exp.Expression:
+    copy = node.copy()
+    simple = isinstance(copy, exp.Column | exp.Literal | exp.Func | exp.Paren | exp.Placeholder)
+    return copy if simple else exp.Paren(this=copy)
+
+
+def _typed(node: exp.Expression, kind: exp.DataType | None) -> exp.Expression:
+    node.type = kind
+    return node
+
+
+def _aggregate(node: exp.AggFunc, window: exp.Window | None) -> exp.Expression:
+    whole: exp.Expression = window or node
+    if node.meta.get(RAW):
+        return whole
+    target = node.type
+    if isinstance(node, exp.Sum):
+        if kind_of(node) == exp.DType.BIGINT or is_decimal(node):
+            return _typed(exp.cast(whole.copy(), target), target)
+        return whole
+    argument = node.this
+    if kind_of(argument) in FLOATS:
+        return whole
+    total, count = (
+        _over(exp.Sum(this=argument.copy()), window),
+        _over(exp.Count(this=argument.copy()), window),
+    )
+    digits = digits_of(argument)
+    if is_decimal(argument) and digits:
+        safe = exp.Nullif(this=count, expression=exp.Literal.number(0))
+        return _typed(exact_quotient(total, safe, 0, 38, digits[1]), target)
+    quotient = exp.Div(this=total, expression=count, typed=False, safe=False)
+    if kind_of(argument) in INTEGERS:
+        return _typed(exp.cast(exp.Paren(this=quotient), exp.DType.BIGINT), target)
+    return _typed(exp.Paren(this=quotient), target)
+
+
+def _over(node: exp.Expression, window: exp.Window | None) -> exp.Expression:
+    if window is None:
+        return node
+    copy = window.copy()
+    copy.set("this", node)
+    return copy
+
+
+def _cast(node: exp.Cast) -> exp.Expression:
+    target = node.to
+    if target.this in (exp.DType.VARCHAR, exp.DType.CHAR, exp.DType.NVARCHAR, exp.DType.NCHAR):
+        plain = exp.cast(node.this.copy(), exp.DType.VARCHAR)
+        if not target.expressions or not target.expressions[0].name.isdigit():
+            return _typed(plain, target)
+        size = exp.Literal.number(target.expressions[0].name)
+        return _typed(exp.Anonymous(this="cut_to_bytes", expressions=[plain, size]), target)
+    if target.this == exp.DType.DECIMAL and not target.expressions:
+        return _typed(exp.cast(node.this.copy(), "DECIMAL(18, 0)"), target)
+    if target.this in (exp.DType.SUPER,):
+        return exp.cast(node.this.copy(), exp.DType.JSON)
+    return node

@@ -1,0 +1,419 @@
+"""One client's session: its statements, its transaction, its settings.
+
+Here: preparing and running statements on the session's own DuckDB cursor. Not here: definitions
+(`definitions.py`), the wire (`server.py`), the rules (`rules.py`).
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import duckdb
+from sqlglot import exp
+
+from retail_lakehouse.local.warehouse import datatypes, definitions, rules, system_views
+from retail_lakehouse.local.warehouse.binding import Names, bind, name_of
+from retail_lakehouse.local.warehouse.datatypes import Column
+from retail_lakehouse.local.warehouse.dialect import (
+    CLOCK_DATE,
+    CLOCK_GETDATE,
+    CLOCK_SYSDATE,
+    parse,
+    sql,
+    to_duckdb,
+)
+from retail_lakehouse.local.warehouse.engine import Engine
+from retail_lakehouse.local.warehouse.errors import WarehouseError, from_duckdb
+from retail_lakehouse.local.warehouse.history import Entry
+from retail_lakehouse.local.warehouse.rules import Facts
+from retail_lakehouse.local.warehouse.statements import (
+    DDL,
+    TRANSACTION,
+    Kind,
+    Name,
+    Statement,
+    read,
+    unknown,
+)
+from retail_lakehouse.local.warehouse.translation import (
+    SYSTEM_PREFIX,
+    Compiled,
+    compile_query,
+    fill,
+    scan,
+)
+
+_log = logging.getLogger(__name__)
+_ATTEMPTS = 3
+SERVER_VERSION = "8.0.2"
+_VERSION_TEXT = "PostgreSQL 8.0.2 on i686-pc-linux-gnu, Redshift 1.0 (local stand-in, DuckDB)"
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A statement that was parsed: its parameters' types and, for a query, its columns."""
+
+    statement: Statement
+    oids: tuple[int, ...]
+    columns: tuple[Column, ...] | None = None
+
+
+@dataclass(slots=True)
+class Result:
+    """A statement's outcome. `rows` are all read or, for a query, still on the cursor."""
+
+    tag: str
+    columns: tuple[Column, ...] = ()
+    rows: list[tuple[object, ...]] | None = None
+    cursor: duckdb.DuckDBPyConnection | None = None
+    returned: int = 0
+
+    def fetch(self, count: int) -> list[tuple[object, ...]]:
+        """The next rows, none at the end."""
+        if self.cursor is not None:
+            rows = self.cursor.fetchmany(count)
+        else:
+            rows, self.rows = (self.rows or [])[:count], (self.rows or [])[count:]
+        self.returned += len(rows)
+        return rows
+
+
+@dataclass(slots=True)
+class Session:
+    """A session on the engine; used by one thread at a time."""
+
+    engine: Engine
+    session_id: int
+    cursor: duckdb.DuckDBPyConnection = field(init=False)
+    status: str = "I"
+    """I: idle, T: in a transaction, E: in one that has failed."""
+    settings: dict[str, str] = field(default_factory=dict)
+    held: list[Name] = field(default_factory=list)
+    """Views refreshed in the open transaction: theirs until it ends."""
+    changed_catalog: bool = False
+    notices: list[str] = field(default_factory=list)
+    _transaction_id: int = 0
+    _transaction_start: object = None
+
+    def __post_init__(self) -> None:
+        self.cursor = self.engine.store.cursor()
+
+    @property
+    def search_path(self) -> tuple[str, ...]:
+        """The schemas that a name without one is looked up in."""
+        path = self.settings.get("search_path", "public")
+        names = [p.strip().strip("\"'") for p in path.split(",")]
+        return tuple(n for n in names if n and not n.startswith("$")) or ("public",)
+
+    def names(self) -> Names:
+        """A resolver for one statement."""
+        return self.engine.names(self.cursor, self.search_path)
+
+    def prepare(self, text: str, oids: Sequence[int] = ()) -> Prepared:
+        """Reads a statement and refuses what needs no names.
+
+        Raises:
+            WarehouseError: see `statements.read` and `rules.refuse`.
+        """
+        statement = read(text)
+        prepared = Prepared(statement, tuple(oids))
+        if statement.kind is Kind.EMPTY:
+            return prepared
+        self._check_not_failed(statement)
+        rules.refuse(Facts(statement, in_transaction=self.status == "T"), bound=False)
+        if statement.kind is Kind.UNKNOWN:
+            raise unknown(statement)
+        return prepared
+
+    def describe(self, prepared: Prepared) -> tuple[Column, ...] | None:
+        """The columns that the statement will return; None when it returns no rows.
+
+        Raises:
+            WarehouseError: the query does not fit the tables, or Redshift refuses it.
+        """
+        kind = prepared.statement.kind
+        if prepared.columns is not None:
+            return prepared.columns
+        if kind is Kind.SHOW:
+            name = prepared.statement.name
+            prepared.columns = (Column(str(name), datatypes.VARCHAR),)
+        elif kind is Kind.EXPLAIN:
+            prepared.columns = (Column("QUERY PLAN", datatypes.VARCHAR),)
+        elif kind is Kind.QUERY:
+            names = self.names()
+            compiled = self._compile(prepared, names)
+            prepared.columns = self._columns(compiled, names)
+        return prepared.columns
+
+    def execute(self, prepared: Prepared, values: Sequence[object] = ()) -> Result:
+        """Runs the statement; a query's rows are fetched from the result.
+
+        Raises:
+            WarehouseError: it failed; an open transaction is then a failed one.
+        """
+        statement = prepared.statement
+        if statement.kind is Kind.EMPTY:
+            return Result("")
+        started, clock = self.engine.now(), time.monotonic()
+        query_id = self.engine.history.next_id()
+        result: Result | None = None
+        failure = ""
+        try:
+            self._check_not_failed(statement)
+            if statement.kind not in TRANSACTION:
+                self.engine.wake()
+            result = self._run(prepared, values)
+            return result
+        except duckdb.Error as error:
+            known = from_duckdb(error)
+            failure = str(known)
+            self._fail()
+            raise known from error
+        except WarehouseError as error:
+            failure = str(error)
+            self._fail()
+            raise
+        finally:
+            self.engine.history.add(
+                Entry(
+                    query_id=query_id,
+                    label=self.settings.get("query_group", "default"),
+                    transaction_id=self._transaction_id or query_id,
+                    session_id=self.session_id,
+                    query_type=_query_type(statement.kind),
+                    status="failed" if failure else "success",
+                    start_time=started,
+                    end_time=self.engine.now(),
+                    elapsed_us=round((time.monotonic() - clock) * 1_000_000),
+                    returned_rows=0,
+                    error=failure,
+                    text=statement.script.text[:4000],
+                )
+            )
+
+    def close(self) -> None:
+        """Ends the session; an open transaction is rolled back."""
+        if self.status != "I":
+            self._end("ROLLBACK")
+        self.cursor.close()
+
+    def _check_not_failed(self, statement: Statement) -> None:
+        if self.status == "E" and statement.kind not in (Kind.COMMIT, Kind.ROLLBACK):
+            raise WarehouseError(
+                "25P02",
+                "current transaction is aborted, commands ignored until end of transaction block",
+            )
+
+    def _fail(self) -> None:
+        if self.status == "T":
+            self.status = "E"
+
+    def _run(self, prepared: Prepared, values: Sequence[object]) -> Result:
+        statement = prepared.statement
+        kind = statement.kind
+        if kind in TRANSACTION:
+            return self._transaction(kind)
+        if kind is Kind.QUERY:
+            return self._query(prepared, values)
+        if kind is Kind.EXPLAIN:
+            return self._explain(prepared, values)
+        if kind in (Kind.SET, Kind.RESET, Kind.SHOW):
+            return self._setting(statement)
+        if kind in (Kind.INSERT, Kind.DELETE, Kind.UPDATE, Kind.CREATE_TABLE):
+            return self._write(prepared, values)
+        if kind is Kind.ANALYZE:
+            return self._analyze(statement)
+        if kind in DDL:
+            definitions.run(self, statement)
+            return Result(kind.value.strip())
+        raise unknown(statement)
+
+    def begin(self) -> None:
+        """Opens a transaction."""
+        self.cursor.execute("BEGIN TRANSACTION")
+        self.status = "T"
+        self._transaction_id = self.engine.history.next_id()
+        self._transaction_start = self.engine.now()
+
+    @property
+    def transaction_id(self) -> int:
+        """The id of the open transaction, 0 without one."""
+        return self._transaction_id
+
+    def _transaction(self, kind: Kind) -> Result:
+        if kind is Kind.BEGIN:
+            if self.status == "I":
+                self.begin()
+            else:
+                self.notices.append("there is already a transaction in progress")
+            return Result("BEGIN")
+        if self.status == "I":
+            self.notices.append("there is no transaction in progress")
+            return Result(kind.value)
+        # COMMIT of a failed transaction is a rollback, and says so in its tag.
+        ending = "ROLLBACK" if self.status == "E" or kind is Kind.ROLLBACK else "COMMIT"
+        self._end(ending)
+        return Result(ending)
+
+    def _end(self, ending: str) -> None:
+        try:
+            self.cursor.execute(ending)
+        except duckdb.TransactionException as error:
+            # DuckDB has ended a transaction by itself after some errors.
+            if ending == "COMMIT":
+                raise
+            _log.debug("Nothing left to roll back: %s", error)
+        finally:
+            self.status = "I"
+            self._transaction_id = 0
+            for name in self.held:
+                self.engine.locks.end_refresh(name)
+            self.held.clear()
+            if self.changed_catalog:
+                self.engine.catalog_changed()
+                self.changed_catalog = False
+
+    def _compile(self, prepared: Prepared, names: Names) -> Compiled:
+        def make() -> Compiled:
+            types = [datatypes.PARAMETER_TYPES.get(oid) for oid in prepared.oids]
+            bound = bind(prepared.statement.script.text, names, types)
+            rules.refuse(Facts(prepared.statement, bound), bound=True)
+            return compile_query(bound)
+
+        if self.changed_catalog:
+            return make()
+        key = (
+            prepared.statement.script.text,
+            prepared.oids,
+            ",".join(self.search_path),
+            self.engine.catalog_version,
+        )
+        compiled = self.engine.compiled(key, make)
+        for table in compiled.schemas:
+            names.lake_table(*table.split(".", 1))
+        return compiled if compiled.fits(names.tables) else make()
+
+    def _filled(self, text: str, compiled: Compiled, names: Names) -> str:
+        sources = system_views.Sources(
+            self.cursor, self.engine.lake, self.engine.settings.database, self.engine.history
+        )
+        for view in compiled.system_views:
+            system_views.register(view, SYSTEM_PREFIX, sources)
+        return fill(text, {k: scan(names.lake_table(*k.split(".", 1))) for k in compiled.schemas})
+
+    def _columns(self, compiled: Compiled, names: Names) -> tuple[Column, ...]:
+        text = self._filled(compiled.describing_text, compiled, names)
+        try:
+            rows = self.cursor.execute(f"DESCRIBE {text}").fetchall()
+        except duckdb.Error as error:
+            raise from_duckdb(error) from error
+        named = zip(compiled.output_names, rows, strict=True)
+        return tuple(Column(name, datatypes.from_duckdb(row[1])) for name, row in named)
+
+    def _bound_values(self, placeholders: Sequence[str], values: Sequence[object]) -> object:
+        now = self.engine.now()
+        clocks = {
+            CLOCK_GETDATE: now.replace(microsecond=0),
+            CLOCK_SYSDATE: self._transaction_start if self.status == "T" else now,
+            CLOCK_DATE: now.date(),
+        }
+        bound: dict[str, object] = {}
+        for name in placeholders:
+            if name in clocks:
+                bound[name] = clocks[name]
+                continue
+            number = int(name.removeprefix("p"))
+            if number > len(values):
+                raise WarehouseError("08P01", f"parameter ${number} was not bound")
+            bound[name] = values[number - 1]
+        return bound
+
+    def _query(self, prepared: Prepared, values: Sequence[object]) -> Result:
+        for attempt in range(_ATTEMPTS):
+            names = self.names()
+            compiled = self._compile(prepared, names)
+            if prepared.columns is None:
+                prepared.columns = self._columns(compiled, names)
+            text = self._filled(compiled.text, compiled, names)
+            try:
+                self.cursor.execute(text, self._bound_values(compiled.placeholders, values))
+            except duckdb.IOException:
+                # Maintenance removed a file of the snapshot between its choice and its reading.
+                if attempt + 1 == _ATTEMPTS or not compiled.schemas or self.status == "T":
+                    raise
+                continue
+            return Result("SELECT", prepared.columns, cursor=self.cursor)
+        raise AssertionError("unreachable")
+
+    def _explain(self, prepared: Prepared, values: Sequence[object]) -> Result:
+        inner = Prepared(read(prepared.statement.query), prepared.oids)
+        names = self.names()
+        compiled = self._compile(inner, names)
+        text = self._filled(compiled.text, compiled, names)
+        bound = self._bound_values(compiled.placeholders, values)
+        plan = self.cursor.execute(f"EXPLAIN {text}", bound).fetchall()
+        lines = [(line,) for row in plan for line in str(row[1]).splitlines()]
+        return Result("EXPLAIN", self.describe(prepared) or (), rows=list(lines))
+
+    def _setting(self, statement: Statement) -> Result:
+        name = str(statement.name)
+        if statement.kind is Kind.SET:
+            self.settings[name] = statement.options["value"]
+            return Result("SET")
+        if statement.kind is Kind.RESET:
+            self.settings.pop(name, None)
+            return Result("RESET")
+        fixed = {"server_version": SERVER_VERSION, "timezone": "UTC", "datestyle": "ISO, MDY"}
+        value = self.settings.get(name, fixed.get(name, "default"))
+        columns = (Column(name, datatypes.VARCHAR),)
+        return Result("SHOW", columns, rows=[(value,)])
+
+    def _write(self, prepared: Prepared, values: Sequence[object]) -> Result:
+        tree = parse(prepared.statement.script.text)
+        target = tree.find(exp.Table)
+        if target is None:
+            raise WarehouseError("42601", "a table was expected")
+        names = self.names()
+        name = name_of(target, self.engine.settings.database)
+        resolved = names.find(name)
+        rules.refuse(Facts(prepared.statement, target=resolved), bound=False)
+        rules.refuse(Facts(prepared.statement, target=resolved), bound=True)
+        if prepared.statement.kind is Kind.CREATE_TABLE:
+            definitions.create_table(self, tree, name)
+            return Result("CREATE TABLE")
+        if resolved is None:
+            raise WarehouseError("42P01", f'relation "{name}" does not exist')
+        target.replace(exp.table_(resolved.name.name, db=resolved.name.schema, quoted=True))
+        query = tree.args.get("expression")
+        if isinstance(tree, exp.Insert) and isinstance(query, exp.Select | exp.SetOperation):
+            types = [datatypes.PARAMETER_TYPES.get(oid) for oid in prepared.oids]
+            bound = bind(query.sql(dialect="redshift"), names, types)
+            compiled = compile_query(bound)
+            tree.set("expression", None)
+            text = f"{sql(tree)} {self._filled(compiled.text, compiled, names)}"
+            placeholders: Sequence[str] = compiled.placeholders
+        else:
+            text = sql(to_duckdb(tree))
+            placeholders = sorted({p.name for p in tree.find_all(exp.Placeholder)})
+        done = self.cursor.execute(text, self._bound_values(placeholders, values)).fetchone()
+        count = done[0] if done else 0
+        kind = prepared.statement.kind.value
+        return Result(f"INSERT 0 {count}" if kind == "INSERT" else f"{kind} {count}")
+
+    def _analyze(self, statement: Statement) -> Result:
+        if statement.name is not None:
+            target = self.names().resolve(statement.name)
+            rules.refuse(Facts(statement, target=target), bound=False)
+        return Result("ANALYZE")
+
+    @property
+    def version_text(self) -> str:
+        """What version() answers."""
+        return _VERSION_TEXT
+
+
+def _query_type(kind: Kind) -> str:
+    if kind in (Kind.QUERY, Kind.INSERT, Kind.UPDATE, Kind.DELETE):
+        return kind.value
+    return "DDL" if kind in DDL and kind is not Kind.REFRESH else "UTILITY"

@@ -1,0 +1,99 @@
+"""The DuckDB file: opened, prepared and closed by one process.
+
+Here: the connection with its settings and extensions, the server's own tables, and cursors for
+sessions. Not here: what is in the tables (`registry.py`) or who may run what (`session.py`).
+"""
+
+import importlib.util
+import logging
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+import duckdb
+
+from retail_lakehouse.local.warehouse.errors import StartError
+
+_log = logging.getLogger(__name__)
+EXTENSIONS = ("avro", "iceberg")
+"""Loaded in this order: iceberg needs avro. They come from PyPI, never from DuckDB's site."""
+
+
+def statement_text(name: str) -> str:
+    """The text of one of the package's .sql files."""
+    return files(__package__).joinpath("sql").joinpath(f"{name}.sql").read_text()
+
+
+class Store:
+    """The one owner of the warehouse's DuckDB file.
+
+    Raises:
+        StartError: the file is held by another process or cannot be read, or an extension is
+            missing.
+    """
+
+    def __init__(self, path: Path, memory_limit_mb: int, threads: int):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._connection = _open(path, memory_limit_mb, threads)
+        try:
+            for name in EXTENSIONS:
+                self._connection.load_extension(str(_extension_file(name)))
+            self._connection.execute(statement_text("bookkeeping"))
+        except (duckdb.Error, StartError):
+            self._connection.close()
+            raise
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A connection of its own to the same database: one a session, one thread at a time."""
+        cursor = self._connection.cursor()
+        # Times are UTC without zone; Redshift divides integers as integers.
+        cursor.execute("SET TimeZone = 'UTC'")
+        cursor.execute("SET integer_division = true")
+        return cursor
+
+    def close(self) -> None:
+        """Writes everything into the file and lets go of it. Sessions must have ended."""
+        try:
+            self._connection.execute("CHECKPOINT")
+        except duckdb.TransactionException:
+            _log.warning("A statement still runs: the log is folded in at the next start.")
+        self._connection.close()
+
+
+def _open(path: Path, memory_limit_mb: int, threads: int) -> duckdb.DuckDBPyConnection:
+    config: Mapping[str, str | bool | int] = {
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "memory_limit": f"{memory_limit_mb}MB",
+        "threads": threads,
+        "preserve_insertion_order": False,
+        "temp_directory": str(path.with_suffix(".spill")),
+    }
+    try:
+        return duckdb.connect(str(path), config=dict(config))
+    except duckdb.IOException as error:
+        if "lock" in str(error).lower():
+            raise StartError(
+                f"The warehouse file {path} is held by another process: a warehouse server runs "
+                "already. Stop it (`retail-lakehouse status` names it) or use another state folder."
+            ) from None
+        raise StartError(
+            f"The warehouse file {path} cannot be opened ({str(error).splitlines()[0]}). Move it "
+            "away: the server makes a new one and the views are built again from the tables."
+        ) from None
+
+
+def _extension_file(name: str) -> Path:
+    package = f"duckdb_extension_{name}"
+    spec = importlib.util.find_spec(package)
+    version = duckdb.__version__
+    if spec is not None and spec.origin is not None:
+        folder = Path(spec.origin).parent / "extensions" / f"v{version}"
+        found = folder / f"{name}.duckdb_extension"
+        if found.is_file():
+            return found
+    raise StartError(
+        f"DuckDB's extension {name} for version {version} is missing: install "
+        f"{package.replace('_', '-')}=={version} (`uv sync` does)."
+    )

@@ -1,0 +1,275 @@
+"""The system views that a client reads: what they are called, their columns, and their rows.
+
+Here: SVV_MV_INFO, SYS_MV_REFRESH_HISTORY, SYS_QUERY_HISTORY, the SVV_* lists of schemas, tables
+and columns, and LOCAL_MV_DETAIL, which exists only here (for `status` and tests, never for code
+that also runs on AWS). Not here: how they are put into a query (`session.py`).
+
+Source: aws.md 1.10 for columns and texts; SVV_MV_INFO tells the truth about `is_stale`, which
+Redshift may not.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+
+from retail_lakehouse.local.warehouse import datatypes, registry
+from retail_lakehouse.local.warehouse.errors import WarehouseError
+from retail_lakehouse.local.warehouse.history import QueryHistory
+from retail_lakehouse.local.warehouse.lake import Lake
+
+Rows = list[tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the system views are made of."""
+
+    cursor: duckdb.DuckDBPyConnection
+    lake: Lake
+    database: str
+    history: QueryHistory
+
+
+def _mv_info(s: Sources) -> Rows:
+    return [
+        (
+            s.database,
+            view.name.schema,
+            view.owner,
+            view.name.name,
+            "t" if is_stale(view, s.lake) else "f",
+            view.state,
+            "f",
+            "f",
+        )
+        for view in registry.materialized_views(s.cursor)
+    ]
+
+
+def is_stale(view: registry.MaterializedView, lake: Lake) -> bool:
+    """True when a base table has moved on, and always for a view with a mutable function."""
+    if view.mutable or not view.base:
+        return True
+    for key, base in view.base.items():
+        database, _, name = key.partition(".")
+        try:
+            table = lake.table(database, name)
+        except WarehouseError:
+            return True
+        if (table.uuid, table.current_id) != (base.uuid, base.snapshot_id):
+            return True
+    return False
+
+
+def _refresh_history(s: Sources) -> Rows:
+    rows = s.cursor.execute(
+        "SELECT session_id, transaction_id, schema_name, mv_id, mv_name, status, start_time, "
+        "end_time, duration FROM bookkeeping.refresh_history ORDER BY start_time"
+    ).fetchall()
+    return [
+        (100, r[0], r[1], s.database, r[2], r[3], r[4], "Manual", r[5], *r[6:9], None, None, None)
+        for r in rows
+    ]
+
+
+def _detail(s: Sources) -> Rows:
+    return [
+        (
+            view.name.schema,
+            view.name.name,
+            view.generation,
+            view.segment_count,
+            view.segment_rows,
+            json.dumps({k: asdict(b) for k, b in view.base.items()}, sort_keys=True),
+            view.note,
+        )
+        for view in registry.materialized_views(s.cursor)
+    ]
+
+
+def _query_history(s: Sources) -> Rows:
+    return [
+        (
+            100,
+            q.query_id,
+            q.label,
+            q.transaction_id,
+            q.session_id,
+            s.database,
+            q.query_type,
+            q.status,
+            q.start_time,
+            q.end_time,
+            q.elapsed_us,
+            q.returned_rows,
+            q.error,
+            q.text,
+        )
+        for q in s.history.entries()
+    ]
+
+
+def _external_schemas(s: Sources) -> Rows:
+    return [
+        (1, name, 100, database, json.dumps({"IAM_ROLE": "default"}))
+        for name, database in registry.external_schemas(s.cursor).items()
+    ]
+
+
+def _external_tables(s: Sources) -> Rows:
+    return [
+        (s.database, schema, table.name, table.metadata_location, "iceberg")
+        for schema, database in registry.external_schemas(s.cursor).items()
+        for table in (s.lake.table(database, name) for name in s.lake.tables(database))
+    ]
+
+
+def _external_columns(s: Sources) -> Rows:
+    return [
+        (s.database, schema, table.name, column.name, column.redshift_type, number, 0)
+        for schema, database in registry.external_schemas(s.cursor).items()
+        for table in (s.lake.table(database, name) for name in s.lake.tables(database))
+        for number, column in enumerate(table.columns, 1)
+    ]
+
+
+def _local_relations(s: Sources) -> list[tuple[str, str, str]]:
+    schemas = set(registry.schemas(s.cursor))
+    rows = s.cursor.execute(
+        "SELECT schema_name, table_name, 'TABLE' FROM duckdb_tables() "
+        "UNION ALL SELECT schema_name, view_name, 'VIEW' FROM duckdb_views() WHERE NOT internal"
+    ).fetchall()
+    views = [(v.name.schema, v.name.name, "VIEW") for v in registry.plain_views(s.cursor)]
+    return sorted({r for r in [*rows, *views] if r[0] in schemas})
+
+
+def _tables(s: Sources) -> Rows:
+    external = [(row[1], row[2], "EXTERNAL TABLE") for row in _external_tables(s)]
+    return [(s.database, *row, "") for row in [*_local_relations(s), *external]]
+
+
+def _columns(s: Sources) -> Rows:
+    rows: Rows = []
+    for schema, name, _ in _local_relations(s):
+        columns = registry.local_columns(s.cursor, registry.Name(schema, name))
+        for number, (column, kind) in enumerate(columns, 1):
+            declared = datatypes.from_duckdb(kind).name
+            rows.append((s.database, schema, name, column, number, declared, "YES"))
+    rows += [(s.database, r[1], r[2], r[3], r[5], r[4], "YES") for r in _external_columns(s)]
+    return rows
+
+
+def _all_schemas(s: Sources) -> Rows:
+    local = [(s.database, name, 100, "local", "") for name in registry.schemas(s.cursor)]
+    external = [
+        (s.database, name, 100, "external", database)
+        for name, database in registry.external_schemas(s.cursor).items()
+    ]
+    return local + external
+
+
+@dataclass(frozen=True, slots=True)
+class SystemView:
+    """A system view: columns as (name, Redshift type), and what gives its rows."""
+
+    columns: tuple[tuple[str, str], ...]
+    rows: Callable[[Sources], Rows]
+
+
+def _columns_of(text: str) -> tuple[tuple[str, str], ...]:
+    """Columns from "name:type name:type"; without a type it is varchar."""
+    pairs = (item.partition(":") for item in text.split())
+    return tuple((name, kind or "varchar") for name, _, kind in pairs)
+
+
+_MV_INFO = "database_name schema_name user_name name is_stale state:int autorefresh autorewrite"
+_TABLES = "database_name schema_name table_name table_type remarks"
+_COLUMNS = (
+    "database_name schema_name table_name column_name ordinal_position:int data_type is_nullable"
+)
+
+SYSTEM_VIEWS: Mapping[str, SystemView] = {
+    "svv_mv_info": SystemView(_columns_of(_MV_INFO), _mv_info),
+    "sys_mv_refresh_history": SystemView(
+        _columns_of(
+            "user_id:int session_id:bigint transaction_id:bigint database_name schema_name "
+            "mv_id:bigint mv_name refresh_type status start_time:timestamp end_time:timestamp "
+            "duration:bigint consumer_account consumer_region consumer_namespace"
+        ),
+        _refresh_history,
+    ),
+    "sys_query_history": SystemView(
+        _columns_of(
+            "user_id:int query_id:bigint query_label transaction_id:bigint session_id:bigint "
+            "database_name query_type status start_time:timestamp end_time:timestamp "
+            "elapsed_time:bigint returned_rows:bigint error_message query_text"
+        ),
+        _query_history,
+    ),
+    "local_mv_detail": SystemView(
+        _columns_of(
+            "schema_name name generation:bigint segment_count:bigint segment_rows:bigint base note"
+        ),
+        _detail,
+    ),
+    "svv_external_schemas": SystemView(
+        _columns_of("eskind:int schemaname esowner:int databasename esoptions"), _external_schemas
+    ),
+    "svv_external_tables": SystemView(
+        _columns_of("redshift_database_name schemaname tablename location tabletype"),
+        _external_tables,
+    ),
+    "svv_external_columns": SystemView(
+        _columns_of(
+            "redshift_database_name schemaname tablename columnname external_type columnnum:int "
+            "part_key:int"
+        ),
+        _external_columns,
+    ),
+    "svv_tables": SystemView(
+        _columns_of(
+            _TABLES.replace("database_name", "table_catalog", 1).replace(
+                "schema_name", "table_schema", 1
+            )
+        ),
+        _tables,
+    ),
+    "svv_all_tables": SystemView(_columns_of(_TABLES), _tables),
+    "svv_redshift_tables": SystemView(_columns_of(_TABLES), _tables),
+    "svv_all_columns": SystemView(_columns_of(_COLUMNS), _columns),
+    "svv_redshift_columns": SystemView(_columns_of(_COLUMNS), _columns),
+    "svv_all_schemas": SystemView(
+        _columns_of("database_name schema_name schema_owner:int schema_type source_database"),
+        _all_schemas,
+    ),
+}
+COLUMNS: Mapping[str, Sequence[tuple[str, str]]] = {
+    name: view.columns for name, view in SYSTEM_VIEWS.items()
+}
+
+
+def register(name: str, prefix: str, sources: Sources) -> None:
+    """Puts the view's present rows under `prefix + name` on the session's cursor."""
+    import pyarrow as pa
+
+    kinds = {
+        "varchar": pa.string(),
+        "int": pa.int32(),
+        "bigint": pa.int64(),
+        "timestamp": pa.timestamp("us"),
+    }
+    view = SYSTEM_VIEWS[name]
+    schema = pa.schema([(column, kinds[kind]) for column, kind in view.columns])
+    rows = view.rows(sources)
+    values = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in schema]
+    arrays = [pa.array(v, type=f.type) for v, f in zip(values, schema, strict=True)]
+    sources.cursor.register(prefix + name, pa.Table.from_arrays(arrays, schema=schema))
+
+
+def utc_now() -> datetime:
+    """Now, in UTC without zone, as every time in the warehouse is kept."""
+    return datetime.now(UTC).replace(tzinfo=None)

@@ -1,0 +1,1 @@
+"""The stand-in warehouse: wire, SQL, rules, incremental views."""
