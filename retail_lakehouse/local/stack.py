@@ -156,11 +156,7 @@ class Stack:
         webserver = ["-h", LOOPBACK, "-p", str(self._settings.dagster_port), "-w", workspace]
         return [
             BrokerUnit(self._make_broker),
-            self._unit(
-                "warehouse",
-                [python, "-m", "retail_lakehouse.local.warehouse_server"],
-                stage=_SERVERS_STAGE,
-            ),
+            self._unit("warehouse", self._warehouse_argv(), stage=_SERVERS_STAGE),
             *(CommandUnit(self._root, event, partial(self._job, event)) for event in JOBS),
             self._unit("simulator", [python, "-m", "retail_lakehouse.cli", "simulate"]),
             self._unit(
@@ -242,6 +238,23 @@ class Stack:
         return CommandUnit(
             self._root, name, lambda: command, stage=stage, before_start=before_start
         )
+
+    def _warehouse_argv(self) -> list[str]:
+        settings = self._settings
+        arguments = {
+            "port": settings.warehouse_port,
+            "database": settings.warehouse_database,
+            "user": settings.warehouse_user,
+            "password-file": settings.password_file,
+            "duckdb-path": self._root / "warehouse" / "warehouse.duckdb",
+            "catalog-uri": f"sqlite:///{settings.catalog_db}",
+            "catalog-name": settings.catalog_name,
+            "cold-start-seconds": settings.cold_start_seconds,
+            "memory-limit-mb": settings.warehouse_memory_mb,
+        }
+        module = "retail_lakehouse.local.warehouse_server"
+        given = (f"--{name}={value}" for name, value in arguments.items())
+        return [sys.executable, "-m", module, *given]
 
     def _job(self, event: str) -> Command:
         from retail_lakehouse.local.spark import job_command
