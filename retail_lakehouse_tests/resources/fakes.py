@@ -12,7 +12,12 @@ from typing import Any
 
 from retail_lakehouse.contracts.events import EVENTS, event_named
 from retail_lakehouse.contracts.mark import Counts, Mark, MarkKind, TimeRange
-from retail_lakehouse.contracts.tables import QUARANTINE_TABLES, TableContract, event_table
+from retail_lakehouse.contracts.tables import (
+    QUARANTINE_TABLES,
+    TableContract,
+    event_table,
+    quarantine_table,
+)
 from retail_lakehouse.contracts.views import ViewContract
 from retail_lakehouse.kafka.admin import PartitionOffsets, TopicDescription
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
@@ -158,6 +163,37 @@ class Lakehouse:
         snapshot = self.catalog.load_table(contract.identifier).current_snapshot()
         assert snapshot is not None
         return int(snapshot.snapshot_id)
+
+    def quarantine(self, event: str, bodies: Sequence[bytes]) -> None:
+        """Puts records into quarantine as the job does, with reason `json`."""
+        import pyarrow as pa
+
+        from retail_lakehouse.tables.append import append_marked
+        from retail_lakehouse.tables.schema import arrow_schema
+
+        contract, now = quarantine_table(event), datetime.now(UTC).replace(tzinfo=None)
+        rows = [
+            {
+                "kafka_topic": event_named(event).topic,
+                "kafka_topic_id": TOPIC_ID,
+                "kafka_partition": 0,
+                "kafka_offset": offset,
+                "kafka_timestamp": now,
+                "raw": body,
+                "reason": "json",
+                "detail": "Not one JSON text.",
+                "contract_version": 1,
+                "quarantine_date": now.date(),
+                "judged_at": now,
+                "outcome": "quarantined",
+            }
+            for offset, body in enumerate(bodies)
+        ]
+        schema = arrow_schema(contract)
+        columns = {name: [row.get(name) for row in rows] for name in schema.names}
+        mark = self._mark(event, 0, len(rows), 0, 1.0, 0.0)
+        table = self.catalog.load_table(contract.identifier)
+        append_marked(table, pa.table(columns, schema=schema), mark)
 
     def table(self, event: str) -> Any:
         """The event's table as it is now."""
