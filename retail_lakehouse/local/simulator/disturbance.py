@@ -154,8 +154,7 @@ class Disturbance:
         for i in np.flatnonzero(doubled).tolist():
             kind = _DUPLICATE_KINDS[int(rng.choice(len(weights), p=weights))]
             otherwise = rng.random() < _OTHER_SPELLING_SHARE
-            row = spelled.rows[i]
-            body = other_spelling(spelled.contract, row) if otherwise else spelled.bodies[i]
+            body = spelled.again(i) if otherwise else spelled.bodies[i]
             hour_turn = now_ms // _HOUR_MS * _HOUR_MS + _HOUR_MS
             if kind is RecordKind.DUPLICATE_HOUR_TURN and hour_turn - now_ms > _HOUR_TURN_WITHIN_MS:
                 kind = RecordKind.DUPLICATE_NEXT_BATCHES

@@ -201,8 +201,9 @@ SPOILERS: tuple[Spoiler, ...] = (
     Spoiler("too old", _R.TIME, _time(lambda now: now - 8 * _DAY_MS)),
 )
 
-# Cases about time are judged to the millisecond against a broker time nobody knows beforehand.
-_CASES: dict[Reason, list[bytes]] = {
+# By reason. Cases about time are judged to the millisecond against a broker time that nobody
+# knows beforehand.
+ADAPTABLE_CASES: dict[Reason, list[bytes]] = {
     reason: [
         case.body
         for case in CASES
@@ -221,7 +222,7 @@ def spoil(
     reason = _REASONS[int(rng.choice(len(_REASONS), p=list(_REASON_WEIGHTS.values())))]
     names = [field.name for field in contract.fields]
     victim = Victim(contract, dict(zip(names, map(str, row), strict=True)), now_ms)
-    cases = _CASES.get(reason, []) if contract is INVENTORY else []
+    cases = ADAPTABLE_CASES.get(reason, []) if contract is INVENTORY else []
     if cases and rng.random() < _CASE_SHARE:
         return adapted_case(cases[int(rng.integers(len(cases)))], victim), reason
     fitting = spoilers(contract, reason)

@@ -55,6 +55,15 @@ class Spelled:
     digests: NDArray[np.uint64]
     """[event, (high, low)]: content hashes as two 64-bit halves."""
 
+    def again(self, i: int) -> bytes:
+        """Event `i` once more, spelt otherwise; as it was where it has unknown fields.
+
+        Unknown fields are content too, though no field of the contract: a copy keeps them.
+        """
+        if i % _EXTRA_EVERY == 0:
+            return self.bodies[i]
+        return other_spelling(self.contract, self.rows[i])
+
 
 def _canonical_string(text: str) -> str:
     return f"{len(text)}:{text}"

@@ -1,0 +1,57 @@
+"""What `verify` found: one line a check, with both sides.
+
+Here: checks and their wording. Not here: how the sides are computed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One comparison. `ledger` and `found` are the two sides as text."""
+
+    topic: str
+    name: str
+    ledger: str
+    found: str
+    holds: bool
+
+    def __str__(self) -> str:
+        sign = "ok  " if self.holds else "FAIL"
+        relation = "=" if self.holds else "is not"
+        return f"{sign} {self.topic}: {self.name}: {self.ledger} {relation} {self.found}"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """All checks of one run; `seconds` is how long it took."""
+
+    checks: tuple[Check, ...]
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check holds."""
+        return all(check.holds for check in self.checks)
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The checks that do not hold."""
+        return tuple(check for check in self.checks if not check.holds)
+
+    def lines(self) -> Iterator[str]:
+        """One line a check, then the verdict."""
+        yield from map(str, self.checks)
+        if self.ok:
+            yield f"All {len(self.checks)} checks hold ({self.seconds:.1f} s)."
+        else:
+            yield (
+                f"{len(self.failed)} of {len(self.checks)} checks do not hold "
+                f"({self.seconds:.1f} s): the tables are not what the ledger says."
+            )
+
+
+def equal(topic: str, name: str, ledger: object, found: object) -> Check:
+    """The check that both sides are the same."""
+    return Check(topic, name, str(ledger), str(found), ledger == found)

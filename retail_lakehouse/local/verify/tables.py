@@ -1,0 +1,149 @@
+"""The tables' side of `verify`, read with DuckDB from Iceberg's files.
+
+Here: counts, sums and sets of one topic's two tables. Not here: the ledger's side (`verifier.py`).
+It shares no code with what judges and writes rows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retail_lakehouse.contracts.canonical import HASH_MODULUS
+from retail_lakehouse.contracts.events import EventContract
+from retail_lakehouse.contracts.fields import Field, Kind
+from retail_lakehouse.contracts.reasons import PRECEDENCE
+from retail_lakehouse.local.ledger_totals import COORDINATE_MODULUS
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+    from pyiceberg.table import Table
+
+_MACRO_OF_KIND = {
+    Kind.STRING: "canonical_string",
+    Kind.INT: "canonical_integer",
+    Kind.LONG: "canonical_integer",
+    Kind.DECIMAL: "canonical_decimal",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RowSums:
+    """Rows of one origin and the sums over them."""
+
+    rows: int = 0
+    content_hash: int = 0
+    coordinate_hash: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineSides:
+    """The quarantine's originals beside the ledger's coordinates, as counts."""
+
+    records: int
+    coordinates: int
+    only_in_ledger: int
+    only_in_quarantine: int
+    other_reason: int
+
+
+class TableSide:
+    """Reads one topic's tables as they are at their current snapshots."""
+
+    def __init__(
+        self, connection: "DuckDBPyConnection", event: EventContract, rows: "Table", bad: "Table"
+    ) -> None:
+        self._connection = connection
+        self._event = event
+        self._rows = rows
+        self._bad = bad
+
+    def row_sums(self) -> Mapping[str, RowSums]:
+        """Sums by origin: stream, backfill, replay."""
+        if self._bad.current_snapshot() is None:
+            self._connection.execute(
+                _statement("replayed", source=_NO_QUARANTINE),
+            )
+        else:
+            self._connection.execute(_statement("replayed", source=_source(self._bad)))
+        if self._rows.current_snapshot() is None:
+            return {}
+        text = _statement("rows", source=_source(self._rows), canonical=_canonical(self._event))
+        return {
+            origin: RowSums(
+                rows=count,
+                content_hash=((high << 64) + low) % HASH_MODULUS,
+                coordinate_hash=(placed or 0) % COORDINATE_MODULUS,
+            )
+            for origin, count, high, low, placed in self._connection.execute(text).fetchall()
+        }
+
+    def doubled_keys(self) -> int:
+        """How many keys (event id, event hour) more than one row has."""
+        if self._rows.current_snapshot() is None:
+            return 0
+        return int(self._one(_statement("doubled", source=_source(self._rows)))[0])
+
+    def quarantine(self, expected: NDArray[np.void]) -> QuarantineSides:
+        """The quarantine beside the expected coordinates (dtype `COORDINATE`)."""
+        import pyarrow as pa
+
+        reasons = np.array([reason.value for reason in PRECEDENCE])
+        relation = pa.table(
+            {
+                "kafka_partition": pa.array(np.ascontiguousarray(expected["partition"])),
+                "kafka_offset": pa.array(np.ascontiguousarray(expected["offset"])),
+                "reason": pa.array(reasons[expected["reason"]].tolist(), pa.string()),
+            }
+        )
+        source = _NO_QUARANTINE if self._bad.current_snapshot() is None else _source(self._bad)
+        self._connection.register("expected_coordinates", relation)
+        try:
+            counted = self._one(_statement("quarantine", source=source))
+        finally:
+            self._connection.unregister("expected_coordinates")
+        coordinates, records, only_in_ledger, only_in_quarantine, other_reason = map(int, counted)
+        return QuarantineSides(
+            records, coordinates, only_in_ledger, only_in_quarantine, other_reason
+        )
+
+    def _one(self, text: str) -> tuple[Any, ...]:
+        row = self._connection.execute(text).fetchone()
+        assert row is not None  # noqa: S101
+        return tuple(row)
+
+
+def prepare(connection: "DuckDBPyConnection") -> None:
+    """Defines the canonical form in the connection."""
+    connection.execute(_text("canonical"))
+
+
+# A table that nothing was ever written to has no snapshot, and DuckDB cannot scan it.
+_NO_QUARANTINE = (
+    "(SELECT NULL::INT AS kafka_partition, NULL::BIGINT AS kafka_offset, NULL::VARCHAR AS reason, "
+    "NULL::VARCHAR AS outcome, NULL::VARCHAR AS replay_id WHERE false)"
+)
+
+
+def _text(name: str) -> str:
+    return (files(__package__) / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def _statement(name: str, **parts: str) -> str:
+    return _text(name).format(**parts)
+
+
+def _source(table: "Table") -> str:
+    location = table.metadata_location.replace("'", "''")
+    return f"iceberg_scan('{location}')"
+
+
+def _canonical(event: EventContract) -> str:
+    return " || '|' || ".join(map(_part, event.fields))
+
+
+def _part(field: Field) -> str:
+    return f"{_MACRO_OF_KIND[field.kind]}({field.name})"

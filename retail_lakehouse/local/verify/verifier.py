@@ -1,0 +1,183 @@
+"""The ledger against Kafka, the marks and the tables.
+
+Here: which checks there are. Not here: how a side is read (`tables.py`, `local/ledger.py`).
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from retail_lakehouse.contracts.canonical import HASH_MODULUS
+from retail_lakehouse.contracts.events import EVENTS, EventContract
+from retail_lakehouse.contracts.mark import Counts, Mark
+from retail_lakehouse.contracts.tables import event_table, quarantine_table
+from retail_lakehouse.kafka.admin import describe_topics
+from retail_lakehouse.local.duckdb_extensions import iceberg_reader
+from retail_lakehouse.local.ledger import Ledger
+from retail_lakehouse.local.simulator.backfill import resolve_open_backfills
+from retail_lakehouse.local.simulator.options import LEDGER_FOLDER
+from retail_lakehouse.local.simulator.resolution import bind_to_kafka, resolve_open
+from retail_lakehouse.local.verify.report import Check, VerifyReport, equal
+from retail_lakehouse.local.verify.tables import RowSums, TableSide, prepare
+from retail_lakehouse.settings import Settings
+from retail_lakehouse.tables.catalog import open_catalog
+from retail_lakehouse.tables.marks import last_mark
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+    from pyiceberg.catalog import Catalog
+
+logger = logging.getLogger(__name__)
+
+_POLL_SECONDS = 1.0
+_MEMORY_LIMIT_MB = 1_500
+
+
+Ends = Mapping[str, Mapping[int, int]]
+"""First offset past the end, by topic and partition."""
+
+
+def verify(
+    settings: Settings,
+    wait_seconds: float = 0.0,
+    kafka: Mapping[str, Any] | None = None,
+    events: Sequence[EventContract] = EVENTS,
+) -> VerifyReport:
+    """Compares the ledger with Kafka, the marks and the tables, check by check.
+
+    The simulator must not run. `wait_seconds` is how long the tables may take to catch up with
+    what is in the topics. Records with unknown delivery are looked up in the topics first.
+
+    Raises:
+        LedgerBusyError: the simulator runs.
+        LedgerError: there is no ledger, or it belongs to other topics.
+        ResolutionError, KafkaUnreachableError, KafkaRefusedError: Kafka cannot be asked.
+        CatalogError: there is no catalog.
+    """
+    began = time.monotonic()
+    kafka = kafka or {"bootstrap.servers": settings.kafka_bootstrap}
+    catalog = open_catalog(settings)
+    with Ledger(settings.root / LEDGER_FOLDER) as ledger:
+        names = [topic.name for topic in ledger.topics]
+        bind_to_kafka(ledger, kafka, names)
+        resolve_open(ledger, kafka)
+        resolve_open_backfills(ledger, catalog)
+        ends = {topic.name: topic.end_offsets for topic in describe_topics(kafka, names)}
+        _await_tables(catalog, events, ends, wait_seconds)
+        checks = compare(ledger, catalog, ends, events)
+    return VerifyReport(checks, time.monotonic() - began)
+
+
+def compare(
+    ledger: Ledger, catalog: "Catalog", ends: Ends, events: Sequence[EventContract] = EVENTS
+) -> tuple[Check, ...]:
+    """Every check of the ledger against the topics' `ends`, the marks and the tables."""
+    checks: list[Check] = []
+    with iceberg_reader(_MEMORY_LIMIT_MB, ledger.folder / "spill") as connection:
+        prepare(connection)
+        for event in events:
+            checks += _checks(event, ledger, ends[event.topic], catalog, connection)
+    return tuple(checks)
+
+
+def _await_tables(
+    catalog: "Catalog",
+    events: Sequence[EventContract],
+    ends: Ends,
+    wait_seconds: float,
+) -> None:
+    """Returns when every record in the topics has been consumed, or when the time is up."""
+    deadline = time.monotonic() + wait_seconds
+    behind = list(events)
+    while True:
+        behind = [
+            event
+            for event in behind
+            if not _consumed(
+                last_mark(catalog.load_table(event_table(event).identifier)),
+                ends[event.topic],
+            )
+        ]
+        if not behind or time.monotonic() >= deadline:
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+def _consumed(mark: Mark | None, end: Mapping[int, int]) -> bool:
+    until = mark.until if mark else {}
+    return all(until.get(partition, 0) >= offset for partition, offset in end.items())
+
+
+def _checks(
+    event: EventContract,
+    ledger: Ledger,
+    end: Mapping[int, int],
+    catalog: "Catalog",
+    connection: "DuckDBPyConnection",
+) -> Iterator[Check]:
+    topic = event.topic
+    totals = ledger.totals(topic)
+    begin = next(each.begin for each in ledger.topics if each.name == topic)
+    rows = catalog.load_table(event_table(event).identifier)
+    mark = last_mark(rows)
+    total = mark.total if mark else Counts()
+    in_topic = sum(end.values()) - sum(begin.values())
+    yield equal(topic, "records acknowledged, and in the topic", totals.acknowledged, in_topic)
+    yield equal(topic, "deliveries that are unresolved", 0, ledger.unresolved(topic))
+    yield equal(
+        topic,
+        "end offsets, and consumed until",
+        _offsets(end),
+        _offsets({p: mark.until.get(p, 0) if mark else 0 for p in end}),
+    )
+    yield Check(
+        topic,
+        "records acknowledged = landed + quarantined + duplicates dropped",
+        str(totals.acknowledged),
+        f"{total.landed} + {total.quarantined} + {total.duplicates}",
+        totals.acknowledged == total.landed + total.quarantined + total.duplicates,
+    )
+    yield equal(topic, "duplicates dropped", totals.duplicates, total.duplicates)
+    yield equal(topic, "quarantined", totals.quarantined, total.quarantined)
+    side = TableSide(
+        connection, event, rows, catalog.load_table(quarantine_table(event).identifier)
+    )
+    sums = side.row_sums()
+    stream = sums.get("stream", RowSums())
+    yield equal(topic, "distinct events, and rows", totals.distinct, stream.rows)
+    yield equal(topic, "content hash", f"{totals.content_hash:032x}", f"{stream.content_hash:032x}")
+    yield equal(
+        topic,
+        "content at its coordinates",
+        f"{totals.coordinate_hash:016x}",
+        f"{stream.coordinate_hash:016x}",
+    )
+    yield from _backfill_checks(topic, ledger, sums.get("backfill", RowSums()))
+    yield equal(topic, "keys that several rows have", 0, side.doubled_keys())
+    yield from _quarantine_checks(topic, ledger, side)
+
+
+def _backfill_checks(topic: str, ledger: Ledger, found: RowSums) -> Iterator[Check]:
+    days = ledger.backfilled(topic)
+    if not days and not found.rows:
+        return
+    expected_hash = sum(day.content_hash for day in days) % HASH_MODULUS
+    yield equal(topic, "backfilled rows", sum(day.rows for day in days), found.rows)
+    yield equal(
+        topic, "backfilled content hash", f"{expected_hash:032x}", f"{found.content_hash:032x}"
+    )
+
+
+def _quarantine_checks(topic: str, ledger: Ledger, side: TableSide) -> Iterator[Check]:
+    expected = ledger.coordinates(topic)
+    found = side.quarantine(expected)
+    yield equal(topic, "coordinates to quarantine, and in it", len(expected), found.coordinates)
+    yield equal(topic, "coordinates in quarantine once each", found.coordinates, found.records)
+    yield equal(topic, "coordinates missing in quarantine", 0, found.only_in_ledger)
+    yield equal(topic, "coordinates in quarantine that were good", 0, found.only_in_quarantine)
+    yield equal(topic, "quarantined for another reason", 0, found.other_reason)
+
+
+def _offsets(offsets: Mapping[int, int]) -> str:
+    return " ".join(f"{partition}:{offsets[partition]}" for partition in sorted(offsets))
