@@ -132,7 +132,9 @@ def _arguments() -> argparse.Namespace:
 
 
 class _WithoutPandas(MetaPathFinder):
-    """DuckDB and pyarrow import pandas when it is there, to look for its types: 5 s and 90 MB in
+    """Hides pandas from this process.
+
+    DuckDB and pyarrow import it where it is installed, to look for its types: 5 s and 90 MB for
     a process that never sees a data frame.
     """
 

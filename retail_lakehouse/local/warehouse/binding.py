@@ -164,9 +164,7 @@ def bind(text: str, names: Names, parameter_types: Sequence[str | None] = ()) ->
     Raises:
         WarehouseError: a syntax error (42601), an unknown relation (42P01) or column (42703).
     """
-    tree = parse(text)
-    if not isinstance(tree, exp.Query):
-        raise WarehouseError("42601", "a query was expected")
+    tree = _query(text)
     output_names = _output_names(tree)
     _type_parameters(tree, parameter_types)
     named: dict[Name, Resolved] = {}
@@ -175,7 +173,14 @@ def bind(text: str, names: Names, parameter_types: Sequence[str | None] = ()) ->
     return Bound(_annotate(tree, read), tuple(named.values()), tuple(read.values()), output_names)
 
 
-def _type_parameters(tree: exp.Expression, types: Sequence[str | None]) -> None:
+def _query(text: str) -> exp.Query:
+    tree = parse(text)
+    if not isinstance(tree, exp.Query):
+        raise WarehouseError("42601", "a query was expected")
+    return tree
+
+
+def _type_parameters(tree: exp.Expr, types: Sequence[str | None]) -> None:
     for placeholder in list(tree.find_all(exp.Placeholder)):
         number = int(placeholder.name.removeprefix("p"))
         declared = types[number - 1] if number <= len(types) else None
@@ -229,8 +234,7 @@ def _expand(
             table.set("db", exp.to_identifier(resolved.name.schema))
             table.set("catalog", None)
             continue
-        inner = parse(resolved.view.definition)
-        assert isinstance(inner, exp.Query)
+        inner = _query(resolved.view.definition)
         body = _expand(inner, names, named, read, depth + 1)
         alias = table.alias or table.name
         columns = table.args["alias"].args.get("columns") if table.args.get("alias") else None
@@ -261,11 +265,10 @@ def _annotate(tree: exp.Query, read: Mapping[Name, Resolved]) -> exp.Query:
             qualified,
             schema=schema,
             dialect=WarehouseRedshift,
-            expression_metadata=METADATA,  # type: ignore[arg-type]
+            expression_metadata=METADATA,
         )
     except SqlglotError as error:
         raise _unresolved(error) from None
-    assert isinstance(annotated, exp.Query)
     return annotated
 
 
@@ -281,7 +284,7 @@ def _output_names(tree: exp.Query) -> tuple[str, ...]:
     return tuple(_output_name(select) for select in tree.selects)
 
 
-def _output_name(select: exp.Expression) -> str:
+def _output_name(select: exp.Expr) -> str:
     if isinstance(select, exp.Star) or (isinstance(select, exp.Column) and select.is_star):
         return "*"
     if select.alias_or_name and not isinstance(select, exp.Func | exp.Literal | exp.Binary):

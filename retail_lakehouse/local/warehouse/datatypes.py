@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from typing import Any
 
 from retail_lakehouse.local.warehouse.errors import WarehouseError
 
@@ -159,7 +160,7 @@ def _decode_text(oid: int, text: str) -> object:
     return text
 
 
-Encoder = Callable[[object], bytes]
+Encoder = Callable[[Any], bytes]
 
 
 def encoders(
@@ -176,10 +177,10 @@ def _encoder(kind: RedshiftType, fmt: int, protocol: int) -> Encoder:
         return lambda value: b"\x01" if value else b"\x00"
     if kind.oid in (20, 21, 23):
         pack_int = struct.Struct(_INTEGER_FORMATS[kind.oid]).pack
-        return lambda value: pack_int(int(value))  # type: ignore[call-overload,no-any-return]
+        return lambda value: pack_int(int(value))
     if kind.oid in (700, 701):
         pack_float = struct.Struct(_INTEGER_FORMATS[kind.oid]).pack
-        return lambda value: pack_float(float(value))  # type: ignore[arg-type]
+        return lambda value: pack_float(float(value))
     if kind.oid == 1700 and protocol >= 2:
         return _numeric_encoder(kind)
     return _BINARY.get(kind.oid, _text)
@@ -190,36 +191,33 @@ def _numeric_encoder(kind: RedshiftType) -> Encoder:
     size = 8 if kind.precision <= 18 else 16
     scale = kind.scale
 
-    def encode(value: object) -> bytes:
+    def encode(value: Any) -> bytes:
         number = value if isinstance(value, Decimal) else Decimal(str(value))
         sign, digits, exponent = number.as_tuple()
         unscaled = int("".join(map(str, digits)))
         shift = int(exponent) + scale
         unscaled = unscaled * 10**shift if shift >= 0 else unscaled // 10**-shift
-        return (-unscaled if sign else unscaled).to_bytes(size, "big", signed=True)
+        signed = -unscaled if sign else unscaled
+        return bytes(signed.to_bytes(size, "big", signed=True))
 
     return encode
 
 
-def _date(value: object) -> bytes:
-    assert isinstance(value, date)
+def _date(value: Any) -> bytes:
     return struct.pack("!i", value.toordinal() - _EPOCH.toordinal())
 
 
-def _timestamp(value: object) -> bytes:
-    assert isinstance(value, datetime)
+def _timestamp(value: Any) -> bytes:
     moment = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
     return struct.pack("!q", (moment - _EPOCH) // _MICROSECOND)
 
 
-def _time(value: object) -> bytes:
-    assert isinstance(value, time)
+def _time(value: Any) -> bytes:
     seconds = (value.hour * 60 + value.minute) * 60 + value.second
     return struct.pack("!q", seconds * 1_000_000 + value.microsecond)
 
 
-def _interval(value: object) -> bytes:
-    assert isinstance(value, timedelta)
+def _interval(value: Any) -> bytes:
     return struct.pack("!q", value // _MICROSECOND)
 
 

@@ -6,12 +6,10 @@ Here: each such statement within its session's transaction, or one of its own. N
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import duckdb
 from sqlglot import exp
 
 from retail_lakehouse.local.warehouse import refresh, registry, rules
@@ -19,20 +17,18 @@ from retail_lakehouse.local.warehouse.binding import Relation, Resolved, bind, r
 from retail_lakehouse.local.warehouse.dialect import parse, sql
 from retail_lakehouse.local.warehouse.errors import (
     WarehouseError,
-    from_duckdb,
     not_supported,
     undefined_schema,
 )
-from retail_lakehouse.local.warehouse.registry import MaterializedView, PlainView
-from retail_lakehouse.local.warehouse.rules import Facts
+from retail_lakehouse.local.warehouse.facts import Facts
+from retail_lakehouse.local.warehouse.refreshing import run_refresh
+from retail_lakehouse.local.warehouse.registry import PlainView
 from retail_lakehouse.local.warehouse.statements import Kind, Name, Statement
-from retail_lakehouse.local.warehouse.system_views import utc_now
+from retail_lakehouse.local.warehouse.store import roll_back
 from retail_lakehouse.local.warehouse.translation import compile_query, fill, scan
 
 if TYPE_CHECKING:
     from retail_lakehouse.local.warehouse.session import Session
-
-_ATTEMPTS = 3
 
 
 def run(session: Session, statement: Statement) -> None:
@@ -59,21 +55,13 @@ def _own_transaction(session: Session) -> Iterator[None]:
         yield
         session.cursor.execute("COMMIT")
     except BaseException:
-        _roll_back(session.cursor)
+        roll_back(session.cursor)
         raise
     session.engine.catalog_changed()
 
 
-def _roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
-    try:
-        cursor.execute("ROLLBACK")
-    except duckdb.TransactionException:
-        # A failed COMMIT has rolled back by itself.
-        return
-
-
 def _create_schema(session: Session, statement: Statement) -> None:
-    name = str(statement.name)
+    name = str(statement.subject)
     with _own_transaction(session):
         if session.names().has_schema(name):
             if statement.has("if_not_exists"):
@@ -90,7 +78,7 @@ def _create_schema(session: Session, statement: Statement) -> None:
 
 
 def _drop_schema(session: Session, statement: Statement) -> None:
-    name = str(statement.name)
+    name = str(statement.subject)
     with _own_transaction(session):
         if not session.names().has_schema(name):
             if statement.has("if_exists"):
@@ -111,9 +99,8 @@ def _drop_schema(session: Session, statement: Statement) -> None:
         session.cursor.execute(f'DROP SCHEMA "{name}" {ending}')
 
 
-def _place(session: Session, name: Name | None) -> Name:
+def _place(session: Session, name: Name) -> Name:
     """The full name of something to be made; its schema must be a local one."""
-    assert name is not None
     schema = name.schema or session.search_path[0]
     if schema in registry.external_schemas(session.cursor):
         raise not_supported(f'cannot create a relation in external schema "{schema}"')
@@ -124,7 +111,7 @@ def _place(session: Session, name: Name | None) -> Name:
 
 def _create_view(session: Session, statement: Statement) -> None:
     with _own_transaction(session):
-        name = _place(session, statement.name)
+        name = _place(session, statement.subject)
         existing = session.names().find(name)
         if existing is not None and not (
             statement.has("replace") and existing.kind is Relation.PLAIN_VIEW
@@ -177,16 +164,15 @@ def _drop_table(session: Session, statement: Statement) -> None:
 
 
 def _target(session: Session, statement: Statement) -> Resolved | None:
-    assert statement.name is not None
     names = session.names()
     if statement.has("if_exists"):
-        return names.find(statement.name)
-    return names.resolve(statement.name)
+        return names.find(statement.subject)
+    return names.resolve(statement.subject)
 
 
 def _create_materialized_view(session: Session, statement: Statement) -> None:
     with _own_transaction(session):
-        name = _place(session, statement.name)
+        name = _place(session, statement.subject)
         if session.names().find(name) is not None:
             raise WarehouseError("42P07", f'relation "{name}" already exists')
         plan, definition, _ = refresh.compile_view(statement, session.names(), statement.columns)
@@ -210,154 +196,27 @@ def _drop_materialized_view(session: Session, statement: Statement) -> None:
 
 
 def _grant(session: Session, statement: Statement) -> None:
-    assert statement.name is not None
     options = statement.options
     with _own_transaction(session):
         if options["scope"] == "table":
-            target = session.names().resolve(statement.name)
+            target = session.names().resolve(statement.subject)
             rules.refuse(Facts(statement, target=target), bound=False)
-        elif not session.names().has_schema(str(statement.name)):
-            raise undefined_schema(str(statement.name))
+        elif not session.names().has_schema(str(statement.subject)):
+            raise undefined_schema(str(statement.subject))
         for privilege in options["privileges"].split(","):
-            arguments = (privilege, statement.name, options["grantee"])
+            arguments = (privilege, statement.subject, options["grantee"])
             if statement.kind is Kind.GRANT:
                 registry.add_grant(session.cursor, privilege, options["scope"], *arguments[1:])
             else:
                 registry.remove_grant(session.cursor, *arguments)
 
 
-def _refresh(session: Session, statement: Statement) -> None:
-    assert statement.name is not None
-    target = session.names().resolve(statement.name)
-    rules.refuse(Facts(statement, target=target), bound=False)
-    if target.materialized is None:
-        raise WarehouseError("42809", f'"{target.name}" is not a materialized view')
-    name = target.name
-    started, clock = utc_now(), time.monotonic()
-    if name not in session.held:
-        try:
-            session.engine.locks.begin_refresh(name)
-        except WarehouseError:
-            _note_failure(session, target.materialized, refresh.FAILED_CONFLICT, started, clock)
-            raise
-    if session.status == "T":
-        # The view stays ours until the transaction ends; the refresh is lost with a rollback.
-        if name not in session.held:
-            session.held.append(name)
-        _refresh_once(session, name, started, clock)
-        return
-    try:
-        view = _refresh_in_own_transaction(session, name, started, clock)
-    finally:
-        session.engine.locks.end_refresh(name)
-    session.engine.fold_later(view)
-
-
-def _refresh_in_own_transaction(
-    session: Session, name: Name, started: object, clock: float
-) -> MaterializedView:
-    for attempt in range(_ATTEMPTS):
-        session.cursor.execute("BEGIN TRANSACTION")
-        try:
-            view = _refresh_once(session, name, started, clock)
-            session.cursor.execute("COMMIT")
-            return view
-        except (OSError, duckdb.IOException) as error:
-            # The table moved on and its old files went away while they were read.
-            _roll_back(session.cursor)
-            if attempt + 1 == _ATTEMPTS:
-                _fail(session, name, refresh.FAILED_INTERNAL, started, clock)
-                raise WarehouseError("58030", f"refresh of {name} cannot read: {error}") from error
-        except (WarehouseError, duckdb.Error) as error:
-            _roll_back(session.cursor)
-            column_gone = isinstance(error, WarehouseError) and error.sqlstate == "42703"
-            status = refresh.FAILED_COLUMN if column_gone else refresh.FAILED_INTERNAL
-            _fail(session, name, status, started, clock, gone=column_gone)
-            raise error if isinstance(error, WarehouseError) else from_duckdb(error) from error
-        except BaseException:
-            _roll_back(session.cursor)
-            raise
-    raise AssertionError("unreachable")
-
-
-def _refresh_once(session: Session, name: Name, started: object, clock: float) -> MaterializedView:
-    view = registry.materialized_view(session.cursor, name)
-    if view is None:
-        raise WarehouseError("42P01", f'materialized view "{name}" does not exist')
-    fresh, outcome = refresh.refresh(session.cursor, view, session.names())
-    _note(session, session.cursor, fresh, outcome.status, started, clock, outcome.note)
-    if outcome.note:
-        session.notices.append(f"materialized view {name}: {outcome.note}")
-    return fresh
-
-
-def _note(
-    session: Session,
-    cursor: duckdb.DuckDBPyConnection,
-    view: MaterializedView,
-    status: str,
-    started: object,
-    clock: float,
-    note: str = "",
-) -> None:
-    microseconds = round((time.monotonic() - clock) * 1_000_000)
-    cursor.execute(
-        "INSERT INTO bookkeeping.refresh_history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            session.session_id,
-            session.transaction_id,
-            view.name.schema,
-            view.view_id,
-            view.name.name,
-            status,
-            started,
-            utc_now(),
-            microseconds,
-            note,
-        ],
-    )
-
-
-def _note_failure(
-    session: Session, view: MaterializedView, status: str, started: object, clock: float
-) -> None:
-    cursor = session.engine.store.cursor()
-    try:
-        _note(session, cursor, view, status, started, clock)
-    finally:
-        cursor.close()
-
-
-def _fail(
-    session: Session,
-    name: Name,
-    status: str,
-    started: object,
-    clock: float,
-    *,
-    gone: bool = False,
-) -> None:
-    from dataclasses import replace
-
-    cursor = session.engine.store.cursor()
-    try:
-        view = registry.materialized_view(cursor, name)
-        if view is None:
-            return
-        _note(session, cursor, view, status, started, clock)
-        if gone:
-            registry.put_materialized_view(cursor, replace(view, state=refresh.COLUMN_GONE_STATE))
-    finally:
-        cursor.close()
-
-
-def create_table(session: Session, tree: exp.Expression, name: Name) -> None:
+def create_table(session: Session, tree: exp.Expr, name: Name) -> None:
     """CREATE TABLE with columns or AS SELECT; distribution and encoding change nothing here.
 
     Raises:
         WarehouseError: the name is taken, or a column is of a kind that is not kept here.
     """
-    assert isinstance(tree, exp.Create)
     temporary = tree.find(exp.TemporaryProperty) is not None
     with _own_transaction(session):
         place = Name("main", name.name) if temporary else _place(session, name)
@@ -402,7 +261,7 @@ _HANDLERS: dict[Kind, Callable[[Session, Statement], None]] = {
     Kind.DROP_TABLE: _drop_table,
     Kind.CREATE_MATERIALIZED_VIEW: _create_materialized_view,
     Kind.DROP_MATERIALIZED_VIEW: _drop_materialized_view,
-    Kind.REFRESH: _refresh,
+    Kind.REFRESH: run_refresh,
     Kind.GRANT: _grant,
     Kind.REVOKE: _grant,
 }

@@ -7,7 +7,7 @@ the SQL that reads each. Not here: running it (`refresh.py`).
 Source: house plan, decisions 1 and 4; aws.md 1.1 and 1.2.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import duckdb
@@ -47,17 +47,13 @@ def folded(table: LakeTable, previous: Base | None) -> Base:
     """
     current = table.current
     mark = next((m for s in table.ancestors() if (m := Mark.from_summary(s.summary))), None)
+    base = Base(table.uuid, table.current_id)
     if mark is not None:
-        topic_id, until = mark.topic_id, mark.until
+        base = replace(base, topic_id=mark.topic_id, until=mark.until)
     elif previous is not None and previous.uuid == table.uuid:
-        topic_id, until = previous.topic_id, dict(previous.until) if previous.until else None
-    else:
-        topic_id, until = None, None
-    return Base(
-        uuid=table.uuid,
-        snapshot_id=table.current_id,
-        topic_id=topic_id,
-        until=until,
+        base = replace(base, topic_id=previous.topic_id, until=previous.until)
+    return replace(
+        base,
         records=current.number("total-records") if current else 0,
     )
 
@@ -115,9 +111,13 @@ def _above_until(base: Base, table: LakeTable) -> Delta:
 
 
 def above_until_predicate(base: Base) -> str:
-    """SQL that holds for the rows that a view with this base has not folded."""
-    assert base.until is not None
-    assert base.topic_id is not None
+    """SQL that holds for the rows that a view with this base has not folded.
+
+    Raises:
+        ValueError: the base has no marks.
+    """
+    if base.until is None or base.topic_id is None:
+        raise ValueError("a base without marks has no offsets to go by")
     known = ", ".join(str(p) for p in sorted(base.until))
     parts = [
         f"(kafka_partition = {partition} AND kafka_offset >= {offset})"
@@ -144,10 +144,11 @@ def above_until_is_complete(
     row = cursor.execute(
         f"SELECT count(*) FROM {scan(table)} WHERE {above_until_predicate(base)}"  # noqa: S608
     ).fetchone()
-    assert row is not None
     current = table.current
     total = current.number("total-records") if current else None
-    return base.records is not None and total is not None and row[0] == total - base.records
+    if row is None or base.records is None or total is None:
+        return False
+    return int(row[0]) == total - base.records
 
 
 def files_source(

@@ -10,13 +10,15 @@ that quotients of integers are integers without knowing their types.
 
 import re
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.dialects.redshift import Redshift
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import Token, TokenType
+from sqlglot.parsers.redshift import RedshiftParser
+from sqlglot.tokenizer_core import Token, TokenType
 
 from retail_lakehouse.local.warehouse.errors import WarehouseError
 from retail_lakehouse.local.warehouse.inference import (
@@ -40,13 +42,13 @@ class WarehouseRedshift(Redshift):
     class Tokenizer(Redshift.Tokenizer):
         """Tokens of every statement: sqlglot would swallow REFRESH and SHOW as one text."""
 
-        COMMANDS: set[TokenType] = set()
+        COMMANDS: ClassVar[set[TokenType]] = set()
 
-    class Parser(Redshift.Parser):
+    class Parser(RedshiftParser):
         """The parser of the dialect."""
 
-        FUNCTIONS = {
-            **{k: v for k, v in Redshift.Parser.FUNCTIONS.items() if k not in ("GETDATE", "NOW")},
+        FUNCTIONS: ClassVar[dict[str, Any]] = {
+            k: v for k, v in RedshiftParser.FUNCTIONS.items() if k not in ("GETDATE", "NOW")
         }
 
 
@@ -73,8 +75,9 @@ _QUOTED_OR_PARAMETER = re.compile(
 
 
 def with_named_parameters(text: str) -> tuple[str, bool]:
-    """The text with `$n` as `:pn` (sqlglot reads `$1,$` as the start of a heredoc), and whether
-    there was any.
+    """The text with `$n` as `:pn`, and whether there was any.
+
+    sqlglot reads `$1,$` as the start of a quotation.
     """
     found = False
 
@@ -101,7 +104,7 @@ def tokenize(text: str) -> Script:
     return Script(text, tuple(tokens))
 
 
-def parse(text: str) -> exp.Expression:
+def parse(text: str) -> exp.Expr:
     """One statement's tree.
 
     Raises:
@@ -119,7 +122,7 @@ def _first_line(error: Exception) -> str:
     return plain.split("\n", 1)[0]
 
 
-def to_duckdb(tree: exp.Expression) -> exp.Expression:
+def to_duckdb(tree: exp.Expr) -> exp.Expr:
     """An annotated Redshift tree rewritten in place for DuckDB; returns its root."""
     root = tree
     for node in reversed(list(tree.walk())):
@@ -133,12 +136,12 @@ def to_duckdb(tree: exp.Expression) -> exp.Expression:
     return root
 
 
-def sql(tree: exp.Expression) -> str:
+def sql(tree: exp.Expr) -> str:
     """DuckDB's text of a rewritten tree."""
     return tree.sql(dialect=DuckDB, unsupported_level=sqlglot.ErrorLevel.IGNORE)
 
 
-def _rewrite(node: exp.Expression) -> exp.Expression:
+def _rewrite(node: exp.Expr) -> exp.Expr:
     if isinstance(node, exp.Div):
         return _divide(node)
     if isinstance(node, exp.Window) and isinstance(node.this, exp.Avg | exp.Sum):
@@ -161,12 +164,12 @@ def _rewrite(node: exp.Expression) -> exp.Expression:
     return node
 
 
-def _literal_nonzero(node: exp.Expression) -> bool:
+def _literal_nonzero(node: exp.Expr) -> bool:
     node = node.unnest()
     return isinstance(node, exp.Literal) and not node.is_string and float(node.name) != 0
 
 
-def _checked(divisor: exp.Expression, quotient: exp.Expression) -> exp.Expression:
+def _checked(divisor: exp.Expr, quotient: exp.Expr) -> exp.Expr:
     # DuckDB answers NULL or infinity where Redshift stops the query.
     if _literal_nonzero(divisor):
         return exp.Paren(this=quotient)
@@ -177,7 +180,7 @@ def _checked(divisor: exp.Expression, quotient: exp.Expression) -> exp.Expressio
     )
 
 
-def _divide(node: exp.Div) -> exp.Expression:
+def _divide(node: exp.Div) -> exp.Expr:
     left, right = node.left, node.right
     a, b = digits_of(left), digits_of(right)
     if a and b and (is_decimal(left) or is_decimal(right)):
@@ -189,8 +192,8 @@ def _divide(node: exp.Div) -> exp.Expression:
 
 
 def exact_quotient(
-    left: exp.Expression, right: exp.Expression, right_scale: int, precision: int, scale: int
-) -> exp.Expression:
+    left: exp.Expr, right: exp.Expr, right_scale: int, precision: int, scale: int
+) -> exp.Expr:
     """Left / right as NUMERIC(precision, scale), cut off after `scale` digits, in integers only.
 
     DuckDB divides decimals as doubles; here both sides become whole numbers of 128 bits first.
@@ -198,39 +201,39 @@ def exact_quotient(
     dividend = _whole(left, scale + right_scale)
     divisor = _whole(right, right_scale)
     whole = exp.IntDiv(this=dividend, expression=divisor)
-    number = exp.cast(exp.Paren(this=whole), "DECIMAL(38, 0)")
+    number: exp.Expr = exp.cast(exp.Paren(this=whole), "DECIMAL(38, 0)")
     if scale:
         unit = exp.cast(exp.Literal.string("0." + "0" * (scale - 1) + "1"), f"DECIMAL(38, {scale})")
         number = exp.Mul(this=number, expression=unit)
     return exp.cast(exp.Paren(this=number), f"DECIMAL({precision}, {scale})")
 
 
-def _whole(node: exp.Expression, places: int) -> exp.Expression:
-    shifted: exp.Expression = _wrap(node)
+def _whole(node: exp.Expr, places: int) -> exp.Expr:
+    shifted: exp.Expr = _wrap(node)
     if places:
         factor = exp.cast(exp.Literal.number(10**places), f"DECIMAL({places + 1}, 0)")
         shifted = exp.Paren(this=exp.Mul(this=shifted, expression=factor))
     return exp.cast(shifted, "INT128")
 
 
-def _wrap(node: exp.Expression) -> exp.Expression:
+def _wrap(node: exp.Expr) -> exp.Expr:
     copy = node.copy()
     simple = isinstance(copy, exp.Column | exp.Literal | exp.Func | exp.Paren | exp.Placeholder)
     return copy if simple else exp.Paren(this=copy)
 
 
-def _typed(node: exp.Expression, kind: exp.DataType | None) -> exp.Expression:
+def _typed(node: exp.Expr, kind: exp.DataType | None) -> exp.Expr:
     node.type = kind
     return node
 
 
-def _aggregate(node: exp.AggFunc, window: exp.Window | None) -> exp.Expression:
-    whole: exp.Expression = window or node
+def _aggregate(node: exp.AggFunc, window: exp.Window | None) -> exp.Expr:
+    whole: exp.Expr = window or node
     if node.meta.get(RAW):
         return whole
     target = node.type
     if isinstance(node, exp.Sum):
-        if kind_of(node) == exp.DType.BIGINT or is_decimal(node):
+        if target is not None and (kind_of(node) == exp.DType.BIGINT or is_decimal(node)):
             return _typed(exp.cast(whole.copy(), target), target)
         return whole
     argument = node.this
@@ -250,7 +253,7 @@ def _aggregate(node: exp.AggFunc, window: exp.Window | None) -> exp.Expression:
     return _typed(exp.Paren(this=quotient), target)
 
 
-def _over(node: exp.Expression, window: exp.Window | None) -> exp.Expression:
+def _over(node: exp.Expr, window: exp.Window | None) -> exp.Expr:
     if window is None:
         return node
     copy = window.copy()
@@ -258,7 +261,7 @@ def _over(node: exp.Expression, window: exp.Window | None) -> exp.Expression:
     return copy
 
 
-def _cast(node: exp.Cast) -> exp.Expression:
+def _cast(node: exp.Cast) -> exp.Expr:
     target = node.to
     if target.this in (exp.DType.VARCHAR, exp.DType.CHAR, exp.DType.NVARCHAR, exp.DType.NCHAR):
         plain = exp.cast(node.this.copy(), exp.DType.VARCHAR)

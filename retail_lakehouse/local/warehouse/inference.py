@@ -29,7 +29,7 @@ def decimal_type(precision: int, scale: int) -> exp.DataType:
     return exp.DataType.build(f"DECIMAL({min(precision, MAX_PRECISION)}, {scale})")
 
 
-def kind_of(node: exp.Expression | None) -> exp.DType:
+def kind_of(node: exp.Expr | None) -> exp.DType:
     """The annotated type's kind, UNKNOWN when there is none."""
     declared = node.type if node is not None else None
     if declared is None or not isinstance(declared.this, exp.DType):
@@ -37,12 +37,12 @@ def kind_of(node: exp.Expression | None) -> exp.DType:
     return declared.this
 
 
-def is_decimal(node: exp.Expression | None) -> bool:
+def is_decimal(node: exp.Expr | None) -> bool:
     """True for NUMERIC and DECIMAL."""
     return kind_of(node) == exp.DType.DECIMAL
 
 
-def digits_of(node: exp.Expression) -> tuple[int, int] | None:
+def digits_of(node: exp.Expr) -> tuple[int, int] | None:
     """(precision, scale) of an exact number; None for anything else."""
     kind = kind_of(node)
     if kind in _INTEGER_DIGITS:
@@ -65,7 +65,7 @@ def quotient_digits(left: tuple[int, int], right: tuple[int, int]) -> tuple[int,
     return MAX_PRECISION, max(MAX_PRECISION + scale - precision, min(4, max(s1, s2)))
 
 
-def _common(nodes: list[exp.Expression]) -> exp.DataType | exp.DType | None:
+def _common(nodes: list[exp.Expr]) -> exp.DataType | exp.DType | None:
     """The type of a column that holds all the nodes' values; None when sqlglot may decide."""
     kinds = {kind_of(n) for n in nodes} - {exp.DType.NULL}
     if exp.DType.DECIMAL not in kinds:
@@ -79,7 +79,7 @@ def _common(nodes: list[exp.Expression]) -> exp.DataType | exp.DType | None:
     return decimal_type(max(p - s for p, s in digits) + scale, scale)
 
 
-def _arithmetic(self: TypeAnnotator, node: exp.Binary) -> exp.Expression:
+def _arithmetic(self: TypeAnnotator, node: exp.Binary) -> exp.Expr:
     left, right = node.left, node.right
     kinds = {kind_of(left), kind_of(right)}
     if exp.DType.DECIMAL not in kinds:
@@ -97,7 +97,7 @@ def _arithmetic(self: TypeAnnotator, node: exp.Binary) -> exp.Expression:
     return self._set_type(node, decimal_type(max(a[0] - a[1], b[0] - b[1]) + scale + 1, scale))
 
 
-def _sum(self: TypeAnnotator, node: exp.Sum) -> exp.Expression:
+def _sum(self: TypeAnnotator, node: exp.Sum) -> exp.Expr:
     argument = node.this.expressions[0] if isinstance(node.this, exp.Distinct) else node.this
     kind = kind_of(argument)
     if kind in (exp.DType.TINYINT, exp.DType.SMALLINT, exp.DType.INT):
@@ -110,7 +110,7 @@ def _sum(self: TypeAnnotator, node: exp.Sum) -> exp.Expression:
     return self._set_type(node, exp.DType.DOUBLE if kind in FLOATS else exp.DType.UNKNOWN)
 
 
-def _average(self: TypeAnnotator, node: exp.Avg) -> exp.Expression:
+def _average(self: TypeAnnotator, node: exp.Avg) -> exp.Expr:
     argument = node.this.expressions[0] if isinstance(node.this, exp.Distinct) else node.this
     kind = kind_of(argument)
     if kind in INTEGERS:
@@ -121,7 +121,7 @@ def _average(self: TypeAnnotator, node: exp.Avg) -> exp.Expression:
     return self._set_type(node, exp.DType.DOUBLE if kind in FLOATS else exp.DType.UNKNOWN)
 
 
-def _literal(self: TypeAnnotator, node: exp.Literal) -> exp.Expression:
+def _literal(self: TypeAnnotator, node: exp.Literal) -> exp.Expr:
     if node.is_string or node.is_int or "e" in node.name.lower():
         self._annotate_literal(node)
         if node.is_int and abs(int(node.name)) > 2**31 - 1:
@@ -132,7 +132,7 @@ def _literal(self: TypeAnnotator, node: exp.Literal) -> exp.Expression:
     return self._set_type(node, decimal_type(len(whole.lstrip("0") + fraction), len(fraction)))
 
 
-def _alternatives(self: TypeAnnotator, node: exp.Expression) -> exp.Expression:
+def _alternatives(self: TypeAnnotator, node: exp.Expr) -> exp.Expr:
     if isinstance(node, exp.Case):
         branches = [i.args["true"] for i in node.args["ifs"]]
         if node.args.get("default"):
@@ -149,11 +149,11 @@ def _alternatives(self: TypeAnnotator, node: exp.Expression) -> exp.Expression:
     return self._set_type(node, common)
 
 
-def _like_argument(self: TypeAnnotator, node: exp.Expression) -> exp.Expression:
+def _like_argument(self: TypeAnnotator, node: exp.Expr) -> exp.Expr:
     return self._set_type(node, node.this.type)
 
 
-def _rounded(self: TypeAnnotator, node: exp.Expression) -> exp.Expression:
+def _rounded(self: TypeAnnotator, node: exp.Expr) -> exp.Expr:
     digits = digits_of(node.this)
     if not is_decimal(node.this) or digits is None:
         return self._set_type(node, node.this.type)
@@ -164,7 +164,7 @@ def _rounded(self: TypeAnnotator, node: exp.Expression) -> exp.Expression:
     return self._set_type(node, decimal_type(digits[0], scale))
 
 
-def _anonymous(self: TypeAnnotator, node: exp.Anonymous) -> exp.Expression:
+def _anonymous(self: TypeAnnotator, node: exp.Anonymous) -> exp.Expr:
     kind = exp.DType.TIMESTAMP if node.name.lower() in ("getdate",) else exp.DType.UNKNOWN
     return self._set_type(node, kind)
 
@@ -173,7 +173,7 @@ def _returns(kind: exp.DType) -> dict[str, Any]:
     return {"returns": kind}
 
 
-METADATA: dict[type[exp.Expression], dict[str, Any]] = {
+METADATA: dict[type[exp.Expr], dict[str, Any]] = {
     **Redshift.EXPRESSION_METADATA,
     **{node: {"annotator": _arithmetic} for node in (exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod)},
     **{

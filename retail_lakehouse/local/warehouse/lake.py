@@ -233,7 +233,7 @@ _DECIMAL = re.compile(r"decimal\((\d+),\s*(\d+)\)")
 
 
 def _column(field: dict[str, Any]) -> LakeColumn | None:
-    # Redshift reads no time, uuid or fixed; nested types would be SUPER, which no table of ours has.
+    # Redshift reads no time, uuid or fixed; nested types would be SUPER, which none of ours has.
     kind = field["type"]
     if not isinstance(kind, str):
         return None

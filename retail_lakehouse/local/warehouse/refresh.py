@@ -10,19 +10,20 @@ view that is exact, either before or after the refresh.
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Lock
 
 import duckdb
+from sqlglot import exp
 
 from retail_lakehouse.local.warehouse import delta, registry, rules
 from retail_lakehouse.local.warehouse.binding import Names, bind
 from retail_lakehouse.local.warehouse.delta import Change, Delta
+from retail_lakehouse.local.warehouse.dialect import tokenize
 from retail_lakehouse.local.warehouse.errors import WarehouseError, from_duckdb
+from retail_lakehouse.local.warehouse.facts import Facts
 from retail_lakehouse.local.warehouse.lake import LakeTable
 from retail_lakehouse.local.warehouse.registry import MaterializedView
-from retail_lakehouse.local.warehouse.rules import Facts
 from retail_lakehouse.local.warehouse.statements import Kind, Name, Statement
 from retail_lakehouse.local.warehouse.system_views import utc_now
 from retail_lakehouse.local.warehouse.translation import fill, literal, scan
@@ -144,14 +145,8 @@ def compile_view(
     return Plan(shape, state, mutable, tables, notes), definition, columns
 
 
-def _is_grouped(tree: object) -> bool:
-    from sqlglot import exp
-
-    assert isinstance(tree, exp.Select)
+def _is_grouped(tree: exp.Expr) -> bool:
     return tree.args.get("group") is not None or tree.find(exp.AggFunc) is not None
-
-
-Fill = Callable[[str], str]
 
 
 def create(
@@ -223,10 +218,7 @@ def refresh(
         WarehouseError: the definition no longer fits the tables (42703, 42P01).
         OSError: a snapshot went away while it was read; refresh again.
     """
-    statement = Statement(
-        Kind.CREATE_MATERIALIZED_VIEW, _script(view.definition), query=view.definition
-    )
-    plan, _, _ = compile_view(statement, names, view_column_names(cursor, view))
+    plan, _, _ = compile_view(_definition(view), names, view_column_names(cursor, view))
     if plan.state == FULL_STATE:
         fresh = rebuild(cursor, view, plan)
         return fresh, Outcome(RECOMPUTED, view.note)
@@ -247,10 +239,9 @@ def refresh(
     return _fold_in(cursor, view, plan, key, change)
 
 
-def _script(text: str) -> object:
-    from retail_lakehouse.local.warehouse.dialect import tokenize
-
-    return tokenize(text)
+def _definition(view: MaterializedView) -> Statement:
+    script = tokenize(view.definition)
+    return Statement(Kind.CREATE_MATERIALIZED_VIEW, script, query=view.definition)
 
 
 def view_column_names(cursor: duckdb.DuckDBPyConnection, view: MaterializedView) -> tuple[str, ...]:
@@ -315,10 +306,7 @@ def fold(cursor: duckdb.DuckDBPyConnection, view: MaterializedView, names: Names
     Raises:
         WarehouseError: the definition no longer fits the tables; the segments stay as they are.
     """
-    statement = Statement(
-        Kind.CREATE_MATERIALIZED_VIEW, _script(view.definition), query=view.definition
-    )
-    plan, _, _ = compile_view(statement, names, view_column_names(cursor, view))
+    plan, _, _ = compile_view(_definition(view), names, view_column_names(cursor, view))
     if plan.shape.merge_text is None or plan.shape.layout != view.layout:
         return
     fresh = replace(view, generation=view.generation + 1, segment_count=0, segment_rows=0)

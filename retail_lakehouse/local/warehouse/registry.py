@@ -160,7 +160,21 @@ def materialized_views(cursor: duckdb.DuckDBPyConnection) -> list[MaterializedVi
 
 def _materialized(row: tuple[Any, ...]) -> MaterializedView:
     base = {table: _base(raw) for table, raw in json.loads(row[11]).items()}
-    return MaterializedView(row[0], Name(row[1], row[2]), *row[3:11], base, row[12])
+    view_id, schema, name, owner, definition, layout, state, mutable, generation = row[:9]
+    return MaterializedView(
+        view_id=view_id,
+        name=Name(schema, name),
+        owner=owner,
+        definition=definition,
+        layout=layout,
+        state=state,
+        mutable=mutable,
+        generation=generation,
+        segment_count=row[9],
+        segment_rows=row[10],
+        base=base,
+        note=row[12],
+    )
 
 
 def _base(raw: dict[str, Any]) -> Base:
@@ -171,9 +185,8 @@ def _base(raw: dict[str, Any]) -> Base:
 
 def next_view_id(cursor: duckdb.DuckDBPyConnection) -> int:
     """An id that no materialized view ever had."""
-    row = cursor.execute("SELECT nextval('bookkeeping.view_ids')").fetchone()
-    assert row is not None
-    return int(row[0])
+    ((view_id,),) = cursor.execute("SELECT nextval('bookkeeping.view_ids')").fetchall()
+    return int(view_id)
 
 
 def put_materialized_view(cursor: duckdb.DuckDBPyConnection, view: MaterializedView) -> None:
@@ -209,9 +222,7 @@ def drop_materialized_view(cursor: duckdb.DuckDBPyConnection, view: Materialized
 
 
 def local_columns(cursor: duckdb.DuckDBPyConnection, name: Name) -> list[tuple[str, str]]:
-    """(name, DuckDB type) of a local table's or materialized view's columns; none when there is
-    no such relation.
-    """
+    """(name, DuckDB type) of a local table's or materialized view's columns, if there is one."""
     return cursor.execute(
         "SELECT column_name, data_type FROM duckdb_columns() "
         "WHERE database_name IN (current_database(), 'temp') AND schema_name = ? "

@@ -10,30 +10,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import duckdb
-from sqlglot import exp
 
-from retail_lakehouse.local.warehouse import datatypes, definitions, rules, system_views
-from retail_lakehouse.local.warehouse.binding import Names, bind, name_of
+from retail_lakehouse.local.warehouse import datatypes, definitions, rules, system_views, writes
+from retail_lakehouse.local.warehouse.binding import Names, bind
 from retail_lakehouse.local.warehouse.datatypes import Column
 from retail_lakehouse.local.warehouse.dialect import (
     CLOCK_DATE,
     CLOCK_GETDATE,
     CLOCK_SYSDATE,
-    parse,
-    sql,
-    to_duckdb,
 )
 from retail_lakehouse.local.warehouse.engine import Engine
 from retail_lakehouse.local.warehouse.errors import WarehouseError, from_duckdb
+from retail_lakehouse.local.warehouse.facts import Facts
+from retail_lakehouse.local.warehouse.grammar import read
 from retail_lakehouse.local.warehouse.history import Entry
-from retail_lakehouse.local.warehouse.rules import Facts
 from retail_lakehouse.local.warehouse.statements import (
     DDL,
     TRANSACTION,
     Kind,
     Name,
     Statement,
-    read,
     unknown,
 )
 from retail_lakehouse.local.warehouse.translation import (
@@ -47,7 +43,7 @@ from retail_lakehouse.local.warehouse.translation import (
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 3
 SERVER_VERSION = "8.0.2"
-_VERSION_TEXT = "PostgreSQL 8.0.2 on i686-pc-linux-gnu, Redshift 1.0 (local stand-in, DuckDB)"
+VERSION_TEXT = "PostgreSQL 8.0.2 on i686-pc-linux-gnu, Redshift 1.0 (local stand-in, DuckDB)"
 
 
 @dataclass(slots=True)
@@ -157,14 +153,12 @@ class Session:
             return Result("")
         started, clock = self.engine.now(), time.monotonic()
         query_id = self.engine.history.next_id()
-        result: Result | None = None
         failure = ""
         try:
             self._check_not_failed(statement)
             if statement.kind not in TRANSACTION:
                 self.engine.wake()
-            result = self._run(prepared, values)
-            return result
+            return self._run(prepared, values)
         except duckdb.Error as error:
             known = from_duckdb(error)
             failure = str(known)
@@ -221,9 +215,10 @@ class Session:
         if kind in (Kind.SET, Kind.RESET, Kind.SHOW):
             return self._setting(statement)
         if kind in (Kind.INSERT, Kind.DELETE, Kind.UPDATE, Kind.CREATE_TABLE):
-            return self._write(prepared, values)
+            return Result(writes.run(self, prepared, values))
         if kind is Kind.ANALYZE:
-            return self._analyze(statement)
+            writes.analyze(self, statement)
+            return Result("ANALYZE")
         if kind in DDL:
             definitions.run(self, statement)
             return Result(kind.value.strip())
@@ -294,7 +289,8 @@ class Session:
             names.lake_table(*table.split(".", 1))
         return compiled if compiled.fits(names.tables) else make()
 
-    def _filled(self, text: str, compiled: Compiled, names: Names) -> str:
+    def filled(self, text: str, compiled: Compiled, names: Names) -> str:
+        """The compiled text with its tables' present files, its system views put on the cursor."""
         sources = system_views.Sources(
             self.cursor, self.engine.lake, self.engine.settings.database, self.engine.history
         )
@@ -303,7 +299,7 @@ class Session:
         return fill(text, {k: scan(names.lake_table(*k.split(".", 1))) for k in compiled.schemas})
 
     def _columns(self, compiled: Compiled, names: Names) -> tuple[Column, ...]:
-        text = self._filled(compiled.describing_text, compiled, names)
+        text = self.filled(compiled.describing_text, compiled, names)
         try:
             rows = self.cursor.execute(f"DESCRIBE {text}").fetchall()
         except duckdb.Error as error:
@@ -311,7 +307,14 @@ class Session:
         named = zip(compiled.output_names, rows, strict=True)
         return tuple(Column(name, datatypes.from_duckdb(row[1])) for name, row in named)
 
-    def _bound_values(self, placeholders: Sequence[str], values: Sequence[object]) -> object:
+    def bound_values(
+        self, placeholders: Sequence[str], values: Sequence[object]
+    ) -> dict[str, object]:
+        """What DuckDB binds: the client's parameters, and the clock at this statement.
+
+        Raises:
+            WarehouseError: a parameter was not bound (08P01).
+        """
         now = self.engine.now()
         clocks = {
             CLOCK_GETDATE: now.replace(microsecond=0),
@@ -335,9 +338,9 @@ class Session:
             compiled = self._compile(prepared, names)
             if prepared.columns is None:
                 prepared.columns = self._columns(compiled, names)
-            text = self._filled(compiled.text, compiled, names)
+            text = self.filled(compiled.text, compiled, names)
             try:
-                self.cursor.execute(text, self._bound_values(compiled.placeholders, values))
+                self.cursor.execute(text, self.bound_values(compiled.placeholders, values))
             except duckdb.IOException:
                 # Maintenance removed a file of the snapshot between its choice and its reading.
                 if attempt + 1 == _ATTEMPTS or not compiled.schemas or self.status == "T":
@@ -350,8 +353,8 @@ class Session:
         inner = Prepared(read(prepared.statement.query), prepared.oids)
         names = self.names()
         compiled = self._compile(inner, names)
-        text = self._filled(compiled.text, compiled, names)
-        bound = self._bound_values(compiled.placeholders, values)
+        text = self.filled(compiled.text, compiled, names)
+        bound = self.bound_values(compiled.placeholders, values)
         plan = self.cursor.execute(f"EXPLAIN {text}", bound).fetchall()
         lines = [(line,) for row in plan for line in str(row[1]).splitlines()]
         return Result("EXPLAIN", self.describe(prepared) or (), rows=list(lines))
@@ -368,49 +371,6 @@ class Session:
         value = self.settings.get(name, fixed.get(name, "default"))
         columns = (Column(name, datatypes.VARCHAR),)
         return Result("SHOW", columns, rows=[(value,)])
-
-    def _write(self, prepared: Prepared, values: Sequence[object]) -> Result:
-        tree = parse(prepared.statement.script.text)
-        target = tree.find(exp.Table)
-        if target is None:
-            raise WarehouseError("42601", "a table was expected")
-        names = self.names()
-        name = name_of(target, self.engine.settings.database)
-        resolved = names.find(name)
-        rules.refuse(Facts(prepared.statement, target=resolved), bound=False)
-        rules.refuse(Facts(prepared.statement, target=resolved), bound=True)
-        if prepared.statement.kind is Kind.CREATE_TABLE:
-            definitions.create_table(self, tree, name)
-            return Result("CREATE TABLE")
-        if resolved is None:
-            raise WarehouseError("42P01", f'relation "{name}" does not exist')
-        target.replace(exp.table_(resolved.name.name, db=resolved.name.schema, quoted=True))
-        query = tree.args.get("expression")
-        if isinstance(tree, exp.Insert) and isinstance(query, exp.Select | exp.SetOperation):
-            types = [datatypes.PARAMETER_TYPES.get(oid) for oid in prepared.oids]
-            bound = bind(query.sql(dialect="redshift"), names, types)
-            compiled = compile_query(bound)
-            tree.set("expression", None)
-            text = f"{sql(tree)} {self._filled(compiled.text, compiled, names)}"
-            placeholders: Sequence[str] = compiled.placeholders
-        else:
-            text = sql(to_duckdb(tree))
-            placeholders = sorted({p.name for p in tree.find_all(exp.Placeholder)})
-        done = self.cursor.execute(text, self._bound_values(placeholders, values)).fetchone()
-        count = done[0] if done else 0
-        kind = prepared.statement.kind.value
-        return Result(f"INSERT 0 {count}" if kind == "INSERT" else f"{kind} {count}")
-
-    def _analyze(self, statement: Statement) -> Result:
-        if statement.name is not None:
-            target = self.names().resolve(statement.name)
-            rules.refuse(Facts(statement, target=target), bound=False)
-        return Result("ANALYZE")
-
-    @property
-    def version_text(self) -> str:
-        """What version() answers."""
-        return _VERSION_TEXT
 
 
 def _query_type(kind: Kind) -> str:

@@ -97,3 +97,11 @@ def _extension_file(name: str) -> Path:
         f"DuckDB's extension {name} for version {version} is missing: install "
         f"{package.replace('_', '-')}=={version} (`uv sync` does)."
     )
+
+
+def roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
+    """Ends the cursor's transaction, if a failed COMMIT has not ended it already."""
+    try:
+        cursor.execute("ROLLBACK")
+    except duckdb.TransactionException as error:
+        _log.debug("Nothing left to roll back: %s", error)

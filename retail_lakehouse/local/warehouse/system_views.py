@@ -20,6 +20,7 @@ from retail_lakehouse.local.warehouse import datatypes, registry
 from retail_lakehouse.local.warehouse.errors import WarehouseError
 from retail_lakehouse.local.warehouse.history import QueryHistory
 from retail_lakehouse.local.warehouse.lake import Lake
+from retail_lakehouse.local.warehouse.statements import Name
 
 Rows = list[tuple[Any, ...]]
 
@@ -155,7 +156,7 @@ def _tables(s: Sources) -> Rows:
 def _columns(s: Sources) -> Rows:
     rows: Rows = []
     for schema, name, _ in _local_relations(s):
-        columns = registry.local_columns(s.cursor, registry.Name(schema, name))
+        columns = registry.local_columns(s.cursor, Name(schema, name))
         for number, (column, kind) in enumerate(columns, 1):
             declared = datatypes.from_duckdb(kind).name
             rows.append((s.database, schema, name, column, number, declared, "YES"))

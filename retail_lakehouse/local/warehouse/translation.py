@@ -83,7 +83,7 @@ def compile_query(bound: Bound) -> Compiled:
     )
 
 
-def _describing(placeholder: exp.Placeholder) -> exp.Expression:
+def _describing(placeholder: exp.Placeholder) -> exp.Expr:
     # An untyped parameter takes the type of what it meets; alone in a select list it is text.
     parent = placeholder.parent
     if isinstance(parent, exp.Select | exp.Alias):
@@ -101,7 +101,7 @@ def clocks_in(compiled: Compiled) -> tuple[str, ...]:
     return tuple(p for p in compiled.placeholders if p in CLOCKS)
 
 
-def duckdb_tree(tree: exp.Query, bound: Bound) -> exp.Expression:
+def duckdb_tree(tree: exp.Query, bound: Bound) -> exp.Expr:
     """The tree rewritten for DuckDB, its tables replaced by gaps or registered names."""
     by_name = {(r.name.schema, r.name.name): r for r in bound.read}
     for table in real_tables(tree):

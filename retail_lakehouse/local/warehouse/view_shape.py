@@ -63,7 +63,8 @@ def aggregate_shape(bound: Bound, columns: tuple[str, ...]) -> Shape:
         WarehouseError: a column is neither grouped nor aggregated (42803).
     """
     tree = bound.tree
-    assert isinstance(tree, exp.Select)
+    if not isinstance(tree, exp.Select):
+        raise WarehouseError("0A000", "only a SELECT can be kept as partial aggregates")
     group = tree.args.get("group")
     split = _Split(group.expressions if group else [])
     selects = [
@@ -101,7 +102,7 @@ def _fingerprint(kind: str, text: str) -> str:
 class _Split:
     """Collects group keys and partial aggregates while the outer half is written."""
 
-    def __init__(self, group: list[exp.Expression]):
+    def __init__(self, group: list[exp.Expr]):
         self._keys = {key.sql(): (f"k{i}", key) for i, key in enumerate(group)}
         self._grouped = bool(group)
         self._partials: dict[str, tuple[str, exp.AggFunc]] = {}
@@ -114,19 +115,19 @@ class _Split:
     def partial_sql(self) -> list[str]:
         return [node.sql() for _, node in self._partials.values()]
 
-    def inner(self) -> list[exp.Expression]:
+    def inner(self) -> list[exp.Expr]:
         """The select list of a segment."""
         listed = [key.copy().as_(name) for name, key in self._keys.values()]
         return listed + [node.copy().as_(name) for name, node in self._partials.values()]
 
-    def merged(self) -> list[exp.Expression]:
+    def merged(self) -> list[exp.Expr]:
         """The select list that puts segments together without changing their columns."""
         keys = [exp.column(name).as_(name) for name in self.key_names]
         return keys + [
             self._combined(name, node).as_(name) for name, node in self._partials.values()
         ]
 
-    def outer(self, node: exp.Expression) -> exp.Expression:
+    def outer(self, node: exp.Expr) -> exp.Expr:
         """An expression of the view over the segments' columns."""
         rewritten = node.copy().transform(self._replace)
         for column in rewritten.find_all(exp.Column):
@@ -138,7 +139,7 @@ class _Split:
                 )
         return rewritten
 
-    def _replace(self, node: exp.Expression) -> exp.Expression:
+    def _replace(self, node: exp.Expr) -> exp.Expr:
         key = self._keys.get(node.sql())
         if key is not None:
             return _with_type(exp.column(key[0]), node)
@@ -154,19 +155,19 @@ class _Split:
             self._partials[text] = (f"a{len(self._partials)}", node.copy())
         return self._partials[text][0]
 
-    def _combined(self, name: str, node: exp.AggFunc) -> exp.Expression:
+    def _combined(self, name: str, node: exp.AggFunc) -> exp.Expr:
         column = _with_type(exp.column(name), node)
         if isinstance(node, exp.Min | exp.Max):
-            build: Callable[..., exp.Expression] = type(node)
+            build: Callable[..., exp.Expr] = type(node)
             return _with_type(build(this=column), node)
-        total: exp.Expression = _raw_sum(column)
+        total: exp.Expr = _raw_sum(column)
         if isinstance(node, exp.Count) and not self._grouped:
             total = exp.Coalesce(this=total, expressions=[exp.Literal.number(0)])
         if node.type is not None and kind_of(node) not in (exp.DType.UNKNOWN, *FLOATS):
             total = exp.cast(total, node.type)
         return _with_type(total, node)
 
-    def _average(self, node: exp.Avg) -> exp.Expression:
+    def _average(self, node: exp.Avg) -> exp.Expr:
         argument = node.this
         total = exp.Sum(this=argument.copy())
         count = exp.Count(this=argument.copy())
@@ -191,12 +192,12 @@ class _Split:
         return _with_type(exp.Paren(this=quotient), node)
 
 
-def _raw_sum(column: exp.Expression) -> exp.Sum:
+def _raw_sum(column: exp.Expr) -> exp.Sum:
     total = exp.Sum(this=column)
     total.meta[RAW] = True
     return total
 
 
-def _with_type(node: exp.Expression, like: exp.Expression) -> exp.Expression:
+def _with_type(node: exp.Expr, like: exp.Expr) -> exp.Expr:
     node.type = like.type
     return node

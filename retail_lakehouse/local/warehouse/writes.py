@@ -1,0 +1,72 @@
+"""Statements that change rows of local tables: INSERT, UPDATE, DELETE, CREATE TABLE, ANALYZE.
+
+Here: what a client needs for a small table of its own beside the views. Not here: schemas and views
+(`definitions.py`). External tables have one writer, and it is not the warehouse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sqlglot import exp
+
+from retail_lakehouse.local.warehouse import datatypes, definitions, rules
+from retail_lakehouse.local.warehouse.binding import bind, name_of
+from retail_lakehouse.local.warehouse.dialect import parse, sql, to_duckdb
+from retail_lakehouse.local.warehouse.errors import WarehouseError, undefined_table
+from retail_lakehouse.local.warehouse.facts import Facts
+from retail_lakehouse.local.warehouse.statements import Kind, Statement
+from retail_lakehouse.local.warehouse.translation import compile_query
+
+if TYPE_CHECKING:
+    from retail_lakehouse.local.warehouse.session import Prepared, Session
+
+
+def run(session: Session, prepared: Prepared, values: Sequence[object]) -> str:
+    """Runs the statement; returns its tag.
+
+    Raises:
+        WarehouseError: the table is not there or not ours to change, or the values do not fit.
+    """
+    tree = parse(prepared.statement.script.text)
+    target = tree.find(exp.Table)
+    if target is None:
+        raise WarehouseError("42601", "a table was expected")
+    names = session.names()
+    name = name_of(target, session.engine.settings.database)
+    resolved = names.find(name)
+    rules.refuse(Facts(prepared.statement, target=resolved), bound=False)
+    rules.refuse(Facts(prepared.statement, target=resolved), bound=True)
+    if prepared.statement.kind is Kind.CREATE_TABLE:
+        definitions.create_table(session, tree, name)
+        return "CREATE TABLE"
+    if resolved is None:
+        raise undefined_table(str(name))
+    target.replace(exp.table_(resolved.name.name, db=resolved.name.schema, quoted=True))
+    query = tree.args.get("expression")
+    if isinstance(tree, exp.Insert) and isinstance(query, exp.Select | exp.SetOperation):
+        types = [datatypes.PARAMETER_TYPES.get(oid) for oid in prepared.oids]
+        bound = bind(query.sql(dialect="redshift"), names, types)
+        compiled = compile_query(bound)
+        tree.set("expression", None)
+        text = f"{sql(tree)} {session.filled(compiled.text, compiled, names)}"
+        placeholders: Sequence[str] = compiled.placeholders
+    else:
+        text = sql(to_duckdb(tree))
+        placeholders = sorted({p.name for p in tree.find_all(exp.Placeholder)})
+    done = session.cursor.execute(text, session.bound_values(placeholders, values)).fetchone()
+    count = done[0] if done else 0
+    kind = prepared.statement.kind.value
+    return f"INSERT 0 {count}" if kind == "INSERT" else f"{kind} {count}"
+
+
+def analyze(session: Session, statement: Statement) -> None:
+    """Checks the table; statistics are DuckDB's own business.
+
+    Raises:
+        WarehouseError: there is no such table, or it is an external one.
+    """
+    if statement.name is not None:
+        target = session.names().resolve(statement.name)
+        rules.refuse(Facts(statement, target=target), bound=False)
