@@ -12,7 +12,7 @@ from retail_lakehouse.assets.describe import code_reference, moment
 from retail_lakehouse.assets.keys import JOBS_GROUP, OWNER, job_key, topic_key
 from retail_lakehouse.contracts.events import EVENTS, EventContract
 from retail_lakehouse.contracts.tables import event_table, quarantine_table
-from retail_lakehouse.resources.job_runs import JobRun
+from retail_lakehouse.resources.job_runs import JobRun, JobState
 from retail_lakehouse.settings import Settings
 
 
@@ -21,8 +21,11 @@ def job_specs(settings: Settings) -> list[dg.AssetSpec]:
     return [_spec(event, settings) for event in EVENTS]
 
 
-def job_observation(run: JobRun, event: EventContract) -> dg.AssetObservation:
-    """The event that is reported when a job's state has changed."""
+def job_event(run: JobRun, event: EventContract) -> dg.AssetMaterialization | dg.AssetObservation:
+    """What is reported when a job's state has changed, and as a heartbeat.
+
+    Only a run that runs is a materialization: the graph shows the node as alive by its newest one.
+    """
     metadata: dict[str, Any] = {"state": run.state.value, "sentence": run.sentence}
     if run.run_id is not None:
         metadata["run_id"] = run.run_id
@@ -30,6 +33,8 @@ def job_observation(run: JobRun, event: EventContract) -> dg.AssetObservation:
         metadata["started_at"] = moment(run.started_at_ms)
     if run.url is not None:
         metadata["console"] = dg.MetadataValue.url(run.url)
+    if run.state is JobState.RUNNING:
+        return dg.AssetMaterialization(asset_key=job_key(event), metadata=metadata)
     return dg.AssetObservation(asset_key=job_key(event), metadata=metadata)
 
 

@@ -5,7 +5,7 @@ metadata. Not here: the SQL (`contracts/`), the session (`resources/warehouse.py
 (`sensors/views.py`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -162,6 +162,47 @@ def view_materialization(
         asset_key=view_key(view),
         metadata=view_metadata(result, at_ms),
         tags={"dagster/data_version": view_data_version(view, bases)},
+    )
+
+
+def plain_views_over(refreshed: Collection[str]) -> list[ViewContract]:
+    """The plain views that show something new once the materialized ones named are refreshed.
+
+    A plain view over tables alone always shows the newest: it comes along with any refresh.
+    """
+    return [
+        view
+        for view in VIEWS
+        if not view.is_materialized
+        and (not (under := materialized_under(view)) or not under.isdisjoint(refreshed))
+    ]
+
+
+def materialized_under(view: ViewContract) -> set[str]:
+    """Names of the materialized views that a plain view reads, through other plain ones too."""
+    by_name = {each.qualified_name: each for each in VIEWS}
+    found: set[str] = set()
+    for name in view.depends_on:
+        below = by_name.get(name)
+        if below is not None:
+            found |= {below.name} if below.is_materialized else materialized_under(below)
+    return found
+
+
+def plain_view_materialization(
+    view: ViewContract, records: Mapping[str, ViewRecord], at_ms: int
+) -> dg.AssetMaterialization:
+    """What a plain view shows by now: as new as the oldest of the materialized views under it."""
+    under = [records[name] for name in sorted(materialized_under(view)) if name in records]
+    newest = [each.newest_event_ms for each in under if each.newest_event_ms is not None]
+    metadata: dict[str, Any] = {}
+    if newest and len(newest) == len(under):
+        metadata["newest_event"] = moment(min(newest))
+        metadata["age_seconds"] = seconds_between(min(newest), at_ms)
+    return dg.AssetMaterialization(
+        asset_key=view_key(view),
+        description="Computed when it is queried; shows what the views under it hold.",
+        metadata=metadata,
     )
 
 

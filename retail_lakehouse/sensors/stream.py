@@ -7,7 +7,7 @@ import dagster as dg
 
 from retail_lakehouse.assets.keys import job_key
 from retail_lakehouse.assets.stream import StreamLook, look_at_stream
-from retail_lakehouse.assets.streaming_jobs import job_observation
+from retail_lakehouse.assets.streaming_jobs import job_event
 from retail_lakehouse.assets.topics import TopicLook, topic_observation
 from retail_lakehouse.checks.stream import judge_stream
 from retail_lakehouse.contracts.events import EVENTS
@@ -81,9 +81,11 @@ def _topic_events(stream: StreamLook, memory: Memory) -> list[dg.AssetObservatio
     return events
 
 
-def _job_events(stream: StreamLook, memory: Memory) -> list[dg.AssetObservation]:
+def _job_events(
+    stream: StreamLook, memory: Memory
+) -> list[dg.AssetMaterialization | dg.AssetObservation]:
     return [
-        job_observation(run, event)
+        job_event(run, event)
         for event in EVENTS
         for run in (stream.jobs[event.name],)
         if memory.edge(

@@ -5,20 +5,24 @@ refresh (`assets/views.py`), the verdicts (`checks/`). A refresh is reported wit
 would cost more than the refresh. Where nothing is due, no connection is opened.
 """
 
+from collections.abc import Mapping
+
 import dagster as dg
 
 from retail_lakehouse.assets.stream import now_ms
-from retail_lakehouse.assets.view_record import read_records
+from retail_lakehouse.assets.view_record import ViewRecord, read_records
 from retail_lakehouse.assets.views import (
     due_views,
     look_at_bases,
+    plain_view_materialization,
+    plain_views_over,
     refresh_and_record,
     view_materialization,
 )
 from retail_lakehouse.checks.views import judge_views
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.warehouse import WarehouseResource
-from retail_lakehouse.sensors.edges import Memory
+from retail_lakehouse.sensors.edges import Edge, Memory
 from retail_lakehouse.sensors.reports import check_events, tick_sentence
 from retail_lakehouse.settings import Settings
 
@@ -61,8 +65,9 @@ def views_sensor(settings: Settings) -> dg.SensorDefinition:
                         events.append(view_materialization(view, result, bases, at))
                     elif result.outcome is RefreshOutcome.FAILED:
                         outages[view.name] = result.status
-        at = now_ms()
-        judged = judge_views(bases, read_records(settings.root), outages, at)
+        at, records = now_ms(), read_records(settings.root)
+        events += _plain_views({view.asset_key.path[-1] for view in events}, records, memory, at)
+        judged = judge_views(bases, records, outages, at)
         events += check_events(judged, memory, at)
         return dg.SensorResult(
             asset_events=events,
@@ -71,3 +76,14 @@ def views_sensor(settings: Settings) -> dg.SensorDefinition:
         )
 
     return refresh_due_views
+
+
+def _plain_views(
+    refreshed: set[str], records: Mapping[str, ViewRecord], memory: Memory, at_ms: int
+) -> list[dg.AssetMaterialization]:
+    """Reports of the plain views, as heartbeats: there are more of them than worth a tick each."""
+    return [
+        plain_view_materialization(view, records, at_ms)
+        for view in (plain_views_over(refreshed) if refreshed else [])
+        if memory.edge(view.qualified_name, "shown", at_ms) is not Edge.PERSISTING
+    ]
