@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from retail_lakehouse.commands import (
+    contracts,
     dev,
     doctor,
     jobs,
@@ -20,6 +21,7 @@ from retail_lakehouse.commands import (
     status,
     stop,
     topics,
+    verify,
     views,
 )
 from retail_lakehouse.commands.options import Exit
@@ -73,9 +75,11 @@ app.command()(status.status)
 app.command()(doctor.doctor)
 app.command()(reset.reset)
 app.command()(simulate.simulate)
+app.command()(verify.verify)
 app.command()(topics.topics)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(views.app, name="views")
+app.add_typer(contracts.app, name="contracts")
 
 
 def main() -> None:

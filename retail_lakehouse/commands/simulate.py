@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from retail_lakehouse.commands.options import Assignments, StateDir, running_settings
-from retail_lakehouse.settings import SettingsError
+from retail_lakehouse.settings import Settings, SettingsError
 
 _SHARES = ("malformed_share", "late_share", "duplicate_share")
 
@@ -40,18 +40,32 @@ def simulate(
     duration: Annotated[
         float | None, typer.Option(help="End after so long.", metavar="SECONDS")
     ] = None,
-    max_events: Annotated[int | None, typer.Option(help="End after so many.")] = None,
+    max_events: Annotated[
+        int | None, typer.Option(help="End after so many.", metavar="COUNT")
+    ] = None,
+    history_days: Annotated[
+        int,
+        typer.Option(min=0, help="Instead: write past days into the tables.", metavar="DAYS"),
+    ] = 0,
+    events_a_day: Annotated[
+        int | None, typer.Option(help="Events of each past day.", metavar="COUNT")
+    ] = None,
     state_dir: StateDir = None,
     assignments: Assignments = None,
 ) -> None:
     """Produce events until stopped, and keep the ledger that `verify` reads.
 
-    `dev` runs this itself; alone it needs the broker of a running platform.
+    `dev` runs this itself; alone it needs the broker of a running platform. With --history-days
+    it writes past days straight into the tables instead, and ends.
     """
     from retail_lakehouse.local.simulator.options import Shares, SimulatorOptions
     from retail_lakehouse.local.simulator.run import run_until_signalled
 
     settings = running_settings(state_dir, assignments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    if history_days:
+        _write_history(settings, history_days, events_a_day)
+        return
     told = (malformed_share, late_share, duplicate_share)
     shares = Shares(
         *(
@@ -65,12 +79,20 @@ def simulate(
         changes["events_per_second"] = events_per_second
     if seed is not None:
         changes["seed"] = seed
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     report = run_until_signalled(SimulatorOptions.from_settings(settings, **changes))
     typer.echo(
         f"{report.records:,} records in {report.seconds:.0f} s, {report.unresolved:,} of unknown "
         "delivery."
     )
+
+
+def _write_history(settings: Settings, days: int, events_a_day: int | None) -> None:
+    from retail_lakehouse.commands.pause import simulator_paused
+    from retail_lakehouse.local.simulator.backfill import DEFAULT_EVENTS_A_DAY, backfill
+
+    with simulator_paused(settings.root):
+        report = backfill(settings, days, events_a_day or DEFAULT_EVENTS_A_DAY)
+    typer.echo(f"{len(report.written)} tables' days written in {report.seconds:.0f} s.")
 
 
 def _burst(text: str) -> object:

@@ -152,7 +152,10 @@ def end_session(
         return by_itself
     if not by_itself:
         logger.warning(
-            "Process %d did not end within %.0f s and is killed.", record.pid, grace_seconds
+            "Process %d (%s) did not end within %.0f s and is killed.",
+            record.pid,
+            Path(str(record.facts.get("log", ""))).stem,
+            grace_seconds,
         )
     kill_session(record)
     return False

@@ -66,7 +66,6 @@ def collect_status(settings: Settings) -> Json:
 
     Never raises for a part that is down: what cannot be had is a sentence under `problems`.
     """
-    now_ms = time.time() * 1000
     problems: list[str] = []
     about, told = _processes(settings, problems)
     # Without a broker of this folder, one that answers at its port would be another folder's.
@@ -75,6 +74,8 @@ def collect_status(settings: Settings) -> Json:
     topics = _topics(settings, problems) if is_up else []
     tables = _tables(settings, problems)
     views = read_views(settings.root)
+    # After the looks: what is committed while they go on is not from the future.
+    now_ms = time.time() * 1000
     line = pulse(tables, views, now_ms)
     if about is not None:
         problems += _late(views, now_ms)

@@ -1,0 +1,40 @@
+"""Pausing the simulator while its ledger is read or written by another verb.
+
+Belongs here: asking the supervisor to stop it and to start it again. Doesn't belong here: the
+verbs that need it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+
+from retail_lakehouse.local.control import ProcessState, SupervisorClient, SupervisorNotRunningError
+
+_IDLE = (ProcessState.STOPPED, ProcessState.STOPPING)
+
+
+@contextlib.contextmanager
+def simulator_paused(root: Path) -> Iterator[None]:
+    """Have the simulator of the running platform stopped for the block; not if it is idle.
+
+    Raises:
+        ControlError: It did not stop or start in time.
+    """
+    client = SupervisorClient(root)
+    try:
+        paused = client.status()["simulator"].state not in _IDLE
+        if paused:
+            client.request("stop", "simulator")
+            typer.echo("The simulator is paused.", err=True)
+    except SupervisorNotRunningError:
+        paused = False
+    try:
+        yield
+    finally:
+        if paused:
+            client.request("start", "simulator")
+            typer.echo("The simulator goes on.", err=True)

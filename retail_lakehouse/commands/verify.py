@@ -1,0 +1,39 @@
+"""`retail-lakehouse verify`: does everything that was sent stand in the tables, once and as sent?
+
+Belongs here: options, the report's lines, the exit code. Doesn't belong here: the checks
+(`local/verify/`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from retail_lakehouse.commands.options import Assignments, Exit, StateDir, running_settings
+
+
+def verify(
+    wait: Annotated[
+        float, typer.Option(min=0, help="How long the tables may catch up.", metavar="SECONDS")
+    ] = 120.0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only what does not hold.")] = False,
+    state_dir: StateDir = None,
+    assignments: Assignments = None,
+) -> None:
+    """Compare the simulator's ledger with Kafka, the marks and the tables.
+
+    A running simulator is paused meanwhile. Exits 1 if a check does not hold.
+    """
+    from retail_lakehouse.commands.pause import simulator_paused
+    from retail_lakehouse.local.verify import verify as compare
+
+    settings = running_settings(state_dir, assignments)
+    with simulator_paused(settings.root):
+        report = compare(settings, wait_seconds=wait)
+    held = {str(check) for check in report.checks if check.holds}
+    for line in report.lines():
+        if not (quiet and line in held):
+            typer.echo(line)
+    if not report.ok:
+        raise typer.Exit(Exit.FAILED)
