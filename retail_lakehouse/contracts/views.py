@@ -174,7 +174,6 @@ ARRIVALS: tuple[ViewContract, ...] = tuple(
         ("ingested_at", Kind.TIMESTAMP, "When the batch began, UTC."),
         ("events", Kind.LONG, "Rows that landed."),
         ("event_timestamp_sum", Kind.LONG, "Sum of event times in epoch ms, for exact averages."),
-        ("min_kafka_timestamp", Kind.TIMESTAMP, "Oldest broker time, UTC."),
         ("max_kafka_timestamp", Kind.TIMESTAMP, "Newest broker time, UTC."),
         _NEWEST,
         sql_file="mv_arrivals.sql",

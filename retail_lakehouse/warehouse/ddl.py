@@ -14,10 +14,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from retail_lakehouse.contracts.tables import DATABASE
-from retail_lakehouse.contracts.view_contract import EXTERNAL_SCHEMA, MART_SCHEMA, ViewKind
+from retail_lakehouse.contracts.view_contract import (
+    EXTERNAL_SCHEMA,
+    IDENTIFIER,
+    MART_SCHEMA,
+    ViewKind,
+)
 from retail_lakehouse.contracts.views import VIEWS, ViewContract, view_sql
 from retail_lakehouse.warehouse.client import Session, statement
-from retail_lakehouse.warehouse.errors import ViewNotIncremental
+from retail_lakehouse.warehouse.errors import ViewNotIncremental, WarehouseRefused
 from retail_lakehouse.warehouse.guard import view_guard
 from retail_lakehouse.warehouse.query import INCREMENTAL_STATE, mv_info, named
 
@@ -102,6 +107,27 @@ def ensure_views(session: Session, views: Sequence[ViewContract] = VIEWS) -> lis
         changes.append(ViewChange(view.name, change, reason))
         _log.info("%s %s: %s", view.qualified_name, change, reason)
     return changes
+
+
+def grant_reading(session: Session, role: str) -> None:
+    """Lets the role (which must exist) read every view of the mart, and nothing else.
+
+    A view that is made again has lost its grants: call it after `ensure_views`. An external table
+    takes no grant of its own; USAGE on its schema lets the plain views reach the dimensions.
+
+    Raises:
+        WarehouseRefused: the role does not exist, or its name is no plain identifier.
+    """
+    if not IDENTIFIER.fullmatch(role):
+        raise WarehouseRefused(
+            f"{role!r} cannot be the name of a role: use lower-case letters, digits and _."
+        )
+    for schema in (MART_SCHEMA, EXTERNAL_SCHEMA):
+        usage = statement("grant_schema_usage").replace("{schema}", schema)
+        session.execute(usage.replace("{role}", role))
+    session.execute(
+        statement("grant_select").replace("{mart}", MART_SCHEMA).replace("{role}", role)
+    )
 
 
 def _why(

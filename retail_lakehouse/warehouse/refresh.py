@@ -27,6 +27,9 @@ from retail_lakehouse.warehouse.query import (
 
 _log = logging.getLogger(__name__)
 
+_CONFLICT = "1023"
+"""Redshift's number for `Serializable isolation violation`: somebody else refreshes the view."""
+
 
 class RefreshOutcome(StrEnum):
     """How a refresh ended."""
@@ -139,6 +142,8 @@ def _attempt(session: Session, view: ViewContract, recorded: ViewDefinition | No
     except ViewBusy as error:
         return ended(RefreshOutcome.BUSY, str(error))
     except WarehouseRefused as error:
+        if _CONFLICT in str(error):
+            return ended(RefreshOutcome.BUSY, str(error))
         _log.warning("%s", error)
         return ended(RefreshOutcome.FAILED, str(error))
     return _Attempt(view, RefreshOutcome.REFRESHED, started_at, duration, remark, freshness)

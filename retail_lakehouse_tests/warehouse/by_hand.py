@@ -163,7 +163,7 @@ def pipeline_lag(rows: Iterable[Row], now: datetime) -> list[Row]:
             )
             / float(len(group) * 1000),
             "max_lag_seconds": max(
-                _ms_between(row["kafka_timestamp"], row["ingested_at"]) for row in group
+                _ms_between(_second(row["kafka_timestamp"]), row["ingested_at"]) for row in group
             )
             / 1000,
             "avg_event_lag_seconds": float(

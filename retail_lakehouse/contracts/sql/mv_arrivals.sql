@@ -10,7 +10,6 @@ SELECT
     ingested_at,
     COUNT(*) AS events,
     SUM(event_timestamp) AS event_timestamp_sum,
-    MIN(kafka_timestamp) AS min_kafka_timestamp,
     MAX(kafka_timestamp) AS max_kafka_timestamp,
     MAX(CASE WHEN kafka_timestamp < event_ts THEN kafka_timestamp ELSE event_ts END) AS newest_ts
 FROM {external}.{source}

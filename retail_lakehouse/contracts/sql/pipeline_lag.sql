@@ -3,16 +3,13 @@
 -- time to landing also holds late producers and wrong clocks.
 CREATE OR REPLACE VIEW {mart}.pipeline_lag AS
 WITH arrivals AS (
-    SELECT kafka_topic, broker_second, ingested_at, events, event_timestamp_sum,
-        min_kafka_timestamp
+    SELECT kafka_topic, broker_second, ingested_at, events, event_timestamp_sum
     FROM {mart}.mv_inventory_arrivals
     UNION ALL
-    SELECT kafka_topic, broker_second, ingested_at, events, event_timestamp_sum,
-        min_kafka_timestamp
+    SELECT kafka_topic, broker_second, ingested_at, events, event_timestamp_sum
     FROM {mart}.mv_transactions_arrivals
     UNION ALL
-    SELECT kafka_topic, broker_second, ingested_at, events, event_timestamp_sum,
-        min_kafka_timestamp
+    SELECT kafka_topic, broker_second, ingested_at, events, event_timestamp_sum
     FROM {mart}.mv_clickstream_arrivals
 )
 SELECT
@@ -21,7 +18,7 @@ SELECT
     CAST(SUM(events) AS BIGINT) AS events,
     CAST(SUM(DATEDIFF(ms, broker_second, ingested_at) * events) AS DOUBLE PRECISION)
         / CAST(SUM(events) * 1000 AS DOUBLE PRECISION) AS avg_lag_seconds,
-    CAST(MAX(DATEDIFF(ms, min_kafka_timestamp, ingested_at)) AS DOUBLE PRECISION)
+    CAST(MAX(DATEDIFF(ms, broker_second, ingested_at)) AS DOUBLE PRECISION)
         / CAST(1000 AS DOUBLE PRECISION) AS max_lag_seconds,
     CAST(
         SUM(

@@ -1,0 +1,123 @@
+"""What the warehouse says at one moment, and the raw rows behind it.
+
+Here: reading views together with the snapshots they have folded, and opening those snapshots. Not
+here: the comparison (`check.py`).
+"""
+
+import importlib.util
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retail_lakehouse.contracts.tables import DATABASE, DIMENSIONS, EVENT_TABLES
+from retail_lakehouse.contracts.views import MART_SCHEMA, MATERIALIZED_VIEWS
+from retail_lakehouse.settings import Settings
+from retail_lakehouse.warehouse.client import Session
+
+if TYPE_CHECKING:
+    import duckdb
+
+_DETAIL = "SELECT name, base FROM local_mv_detail WHERE schema_name = %s"
+_MEMORY_MB = 1024
+
+
+class SnapshotGone(RuntimeError):  # noqa: N818 - a state of the table
+    """A snapshot that a view has folded has expired: its rows can no longer be told apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the warehouse said of the views, all at one moment.
+
+    `folded` maps each materialized view to the snapshot of its table that it has folded, None for
+    an empty one. `now` maps each view to GETDATE() of the statement that read it, UTC.
+    """
+
+    folded: Mapping[str, int | None]
+    rows: Mapping[str, list[tuple[Any, ...]]]
+    now: Mapping[str, datetime]
+
+
+def ask(session: Session, views: Iterable[str]) -> Said:
+    """Reads the views in one transaction, so that refreshes meanwhile do not show.
+
+    `LOCAL_MV_DETAIL` is the stand-in's own: this tool is not for AWS.
+    """
+    rows: dict[str, list[tuple[Any, ...]]] = {}
+    now: dict[str, datetime] = {}
+    session.execute("BEGIN")
+    try:
+        detail = dict(session.rows(_DETAIL, (MART_SCHEMA,)))
+        for view in views:
+            found = session.rows(f"SELECT GETDATE(), shown.* FROM {MART_SCHEMA}.{view} AS shown")  # noqa: S608 - names of the contract
+            rows[view] = [row[1:] for row in found]
+            if found:
+                now[view] = found[0][0]
+            else:
+                now[view] = session.rows("SELECT GETDATE()")[0][0]
+    finally:
+        session.execute("COMMIT")
+    return Said(_folded(detail), rows, now)
+
+
+def _folded(detail: Mapping[str, str]) -> dict[str, int | None]:
+    answer: dict[str, int | None] = {}
+    for view in MATERIALIZED_VIEWS:
+        (table,) = view.source_tables
+        base = json.loads(detail[view.name]).get(f"{DATABASE}.{table}", {})
+        answer[view.name] = base.get("snapshot_id")
+    return answer
+
+
+def open_raw(settings: Settings, folded: Mapping[str, int | None]) -> "duckdb.DuckDBPyConnection":
+    """A DuckDB with the dimensions and, by each materialized view's name, the raw rows it folded.
+
+    Raises:
+        SnapshotGone: one of the snapshots has expired.
+    """
+    import duckdb
+
+    from retail_lakehouse.tables.catalog import open_catalog
+    from retail_lakehouse.tables.dimensions import dimension_rows
+
+    catalog = open_catalog(settings)
+    connection = duckdb.connect(
+        config={"memory_limit": f"{_MEMORY_MB}MB", "threads": 1, "autoload_known_extensions": False}
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    for name in ("avro", "iceberg"):
+        connection.load_extension(str(_extension(name)))
+    for contract in DIMENSIONS:
+        connection.register(contract.name, dimension_rows(contract))
+    tables = {c.name: catalog.load_table(c.identifier) for c in EVENT_TABLES}
+    for view in MATERIALIZED_VIEWS:
+        (source,) = view.source_tables
+        table, snapshot = tables[source], folded[view.name]
+        if snapshot is None:
+            connection.register(view.name, table.schema().as_arrow().empty_table())
+            continue
+        if table.snapshot_by_id(snapshot) is None:
+            connection.close()
+            raise SnapshotGone(
+                f"{view.name} has folded snapshot {snapshot} of {source}, which has expired. Check "
+                "again after the next refresh, or keep snapshots for longer."
+            )
+        location = table.metadata_location.replace("'", "''")
+        connection.execute(
+            f"CREATE VIEW {view.name} AS SELECT * "  # noqa: S608 - names of the contract
+            f"FROM iceberg_scan('{location}', snapshot_from_id := {snapshot})"
+        )
+    return connection
+
+
+def _extension(name: str) -> Path:
+    import duckdb
+
+    spec = importlib.util.find_spec(f"duckdb_extension_{name}")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"Install duckdb-extension-{name}: `uv sync` does.")
+    folder = Path(spec.origin).parent / "extensions" / f"v{duckdb.__version__}"
+    return folder / f"{name}.duckdb_extension"
