@@ -6,7 +6,7 @@ broker (`settings.py`) or to create a topic (`retail_lakehouse.kafka`).
 
 from dataclasses import dataclass
 
-from retail_lakehouse.contracts.events import CLICKSTREAM, INVENTORY, TRANSACTIONS
+from retail_lakehouse.contracts.events import EVENTS
 
 MAX_MESSAGE_BYTES = 1_048_576
 
@@ -39,8 +39,6 @@ class TopicContract:
         }
 
 
-TOPICS: tuple[TopicContract, ...] = (
-    TopicContract(INVENTORY.topic, INVENTORY.name, partitions=24),
-    TopicContract(TRANSACTIONS.topic, TRANSACTIONS.name, partitions=24),
-    TopicContract(CLICKSTREAM.topic, CLICKSTREAM.name, partitions=24),
+TOPICS: tuple[TopicContract, ...] = tuple(
+    TopicContract(event.topic, event.name, partitions=24) for event in EVENTS
 )

@@ -1,0 +1,1 @@
+"""One command a figure; results with the machine's description in `results/`."""
