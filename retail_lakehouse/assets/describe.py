@@ -15,6 +15,8 @@ from retail_lakehouse.contracts.views import ViewColumn
 
 _REPO = Path(__file__).resolve().parents[2]
 _PACKAGE = Path(__file__).resolve().parents[1]
+_TYPE_NAMES = {Kind.LONG: "bigint"}
+"""Names under which the UI knows a type, where they differ from ours."""
 
 
 def column_schema(columns: Sequence[Column | Field | ViewColumn]) -> dg.TableSchema:
@@ -26,7 +28,7 @@ def column_schema(columns: Sequence[Column | Field | ViewColumn]) -> dg.TableSch
                 type=(
                     f"decimal({column.precision},{column.scale})"
                     if column.kind is Kind.DECIMAL
-                    else column.kind.value
+                    else _TYPE_NAMES.get(column.kind, column.kind.value)
                 ),
                 description=column.doc,
                 # The contract of a view does not say which of its columns can be NULL.

@@ -9,11 +9,16 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from retail_lakehouse.assets.describe import code_reference
+from retail_lakehouse.assets.describe import code_reference, column_schema
 from retail_lakehouse.assets.keys import OWNER, QUARANTINE_GROUP, table_key
 from retail_lakehouse.contracts.events import EVENTS, event_named
 from retail_lakehouse.contracts.reasons import Reason
-from retail_lakehouse.contracts.tables import DATABASE, QUARANTINE_TABLES, event_table
+from retail_lakehouse.contracts.tables import (
+    DATABASE,
+    QUARANTINE_COLUMNS,
+    QUARANTINE_TABLES,
+    event_table,
+)
 from retail_lakehouse.resources.spark import SparkResource
 
 _EVENT_NAMES = ", ".join(event.name for event in EVENTS)
@@ -48,7 +53,11 @@ def quarantine_replay_asset() -> dg.AssetsDefinition:
         group_name=QUARANTINE_GROUP,
         owners=[OWNER],
         kinds={"pyspark", "iceberg"},
-        metadata=code_reference("retail_lakehouse/streaming/replay.py", "The replay"),
+        metadata={
+            # What a replay appends: an outcome beside each original.
+            "dagster/column_schema": column_schema(QUARANTINE_COLUMNS),
+            **code_reference("retail_lakehouse/streaming/replay.py", "The replay"),
+        },
     )
     def quarantine_replay(
         context: dg.AssetExecutionContext, config: ReplayConfig, spark: SparkResource

@@ -90,12 +90,17 @@ def table_metadata(news: TableNews, now_ms: int) -> dict[str, Any]:
     """Metadata of the one materialization that covers the news."""
     marks = [snapshot.mark for snapshot in news.snapshots if snapshot.mark]
     metadata: dict[str, Any] = {
-        "rows_added": sum(snapshot.added_records for snapshot in news.snapshots),
+        "rows_added": sum(snapshot.added_records for snapshot in news.snapshots)
+    }
+    # What people look for comes first: the UI keeps this order.
+    if marks:
+        metadata |= _ages(marks, news.newest.timestamp_ms, now_ms)
+        metadata |= _mark_metadata(marks, news.newest.timestamp_ms)
+    metadata |= {
+        "dagster/last_updated_timestamp": moment(news.newest.timestamp_ms),
         "files_added": sum(snapshot.added_files for snapshot in news.snapshots),
         "snapshots": len(news.snapshots),
         "snapshot_ids": [str(s.snapshot_id) for s in news.snapshots[-MAX_IDS_SHOWN:]],
-        "committed_at": moment(news.newest.timestamp_ms),
-        "dagster/last_updated_timestamp": moment(news.newest.timestamp_ms),
     }
     if news.gap:
         metadata["gap"] = (
@@ -106,8 +111,6 @@ def table_metadata(news: TableNews, now_ms: int) -> dict[str, Any]:
     for name, key in (*totals, ("size_bytes", "total-files-size")):
         if key in news.summary:
             metadata[name] = int(news.summary[key])
-    if marks:
-        metadata |= _mark_metadata(marks, news.newest.timestamp_ms, now_ms)
     return metadata
 
 
@@ -169,7 +172,20 @@ def _spec(contract: TableContract, settings: Settings) -> dg.AssetSpec:
     )
 
 
-def _mark_metadata(marks: Sequence[Mark], committed_ms: int, now_ms: int) -> dict[str, Any]:
+def _ages(marks: Sequence[Mark], committed_ms: int, now_ms: int) -> dict[str, Any]:
+    """How long the newest row was under way, and how old it is by now."""
+    instants = [ms for mark in marks if (ms := newest_instant_ms(mark)) is not None]
+    if not instants:
+        return {}
+    newest = max(instants)
+    return {
+        "lag_seconds": seconds_between(newest, committed_ms),
+        "age_seconds": seconds_between(newest, now_ms),
+        "newest_event": moment(newest),
+    }
+
+
+def _mark_metadata(marks: Sequence[Mark], committed_ms: int) -> dict[str, Any]:
     last = marks[-1]
     batch = sum((mark.batch for mark in marks), start=Counts())
     metadata: dict[str, Any] = {
@@ -177,27 +193,21 @@ def _mark_metadata(marks: Sequence[Mark], committed_ms: int, now_ms: int) -> dic
         "quarantined": batch.quarantined,
         "duplicates_dropped": batch.duplicates,
         "landed_past_dedupe_horizon": batch.unsearched,
+        "batch_seconds": seconds_between(last.batch_started_ms, committed_ms),
+    }
+    if last.previous_commit_ms is not None:
+        metadata["previous_commit_seconds"] = last.previous_commit_ms / 1000
+    return metadata | {
         "offsets": _covered(marks),
         "until": {str(partition): offset for partition, offset in sorted(last.until.items())},
         "total_read": last.total.read,
         "total_landed": last.total.landed,
         "total_quarantined": last.total.quarantined,
         "total_duplicates": last.total.duplicates,
-        "batch_seconds": seconds_between(last.batch_started_ms, committed_ms),
         "engine": last.engine,
         "writer_run_id": last.run_id,
         "contract_version": last.contract_version,
     }
-    if last.previous_commit_ms is not None:
-        metadata["previous_commit_seconds"] = last.previous_commit_ms / 1000
-    instants = [ms for mark in marks if (ms := newest_instant_ms(mark)) is not None]
-    if instants:
-        newest = max(instants)
-        metadata["newest_event"] = moment(newest)
-        # Two figures: how long the newest row was under way, and how old it is by now.
-        metadata["lag_seconds"] = seconds_between(newest, committed_ms)
-        metadata["age_seconds"] = seconds_between(newest, now_ms)
-    return metadata
 
 
 def _covered(marks: Sequence[Mark]) -> dict[str, str]:

@@ -5,7 +5,7 @@ Here: one look a tick, and which of it is reported. Not here: the look, the verd
 
 import dagster as dg
 
-from retail_lakehouse.assets.keys import job_key
+from retail_lakehouse.assets.keys import job_key, topic_key
 from retail_lakehouse.assets.stream import StreamLook, look_at_stream
 from retail_lakehouse.assets.streaming_jobs import job_event
 from retail_lakehouse.assets.topics import TopicLook, topic_observation
@@ -31,6 +31,8 @@ def stream_sensor(settings: Settings) -> dg.SensorDefinition:
         name="watch_stream",
         minimum_interval_seconds=settings.sensor_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
+        # No run is ever asked for: this makes the topics' pages name the sensor.
+        asset_selection=[topic_key(event) for event in EVENTS],
         description="Topics, streaming jobs, ingest lag and quarantine share; events at edges.",
     )
     def watch_stream(

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from retail_lakehouse.assets.keys import view_key
 from retail_lakehouse.assets.stream import now_ms
 from retail_lakehouse.assets.view_record import ViewRecord, read_records
 from retail_lakehouse.assets.views import (
@@ -20,6 +21,7 @@ from retail_lakehouse.assets.views import (
     view_materialization,
 )
 from retail_lakehouse.checks.views import judge_views
+from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.warehouse import WarehouseResource
 from retail_lakehouse.sensors.edges import Edge, Memory
@@ -38,6 +40,8 @@ def views_sensor(settings: Settings) -> dg.SensorDefinition:
         name="refresh_due_views",
         minimum_interval_seconds=settings.refresh_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
+        # No run is ever asked for: this makes the views' pages name the sensor.
+        asset_selection=[view_key(view) for view in MATERIALIZED_VIEWS],
         description="Refreshes every view whose tables have new data, in one warehouse session.",
     )
     def refresh_due_views(
