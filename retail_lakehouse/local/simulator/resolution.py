@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 _QUIET_SECONDS = 1.0
 _SILENCE_SECONDS = 30.0
 _BATCH_RECORDS = 10_000
+_POLL_SECONDS = 0.2
 
 
 class ResolutionError(RuntimeError):
@@ -105,7 +106,7 @@ def _markers(
         consumer.assign([TopicPartition(topic.name, p, floors[p]) for p in left])
         heard = time.monotonic()
         while left:
-            for message in consumer.consume(_BATCH_RECORDS, timeout=1.0):
+            for message in consumer.consume(_BATCH_RECORDS, timeout=_POLL_SECONDS):
                 error = message.error()
                 if error is not None:
                     raise ResolutionError(
