@@ -55,13 +55,13 @@ def empty(settings: Settings, *, everything: bool = False) -> int:
         AlreadyRunningError: `dev` runs on the folder.
         StragglersError: A process that was left there does not end.
     """
-    found = what_to_remove(settings, everything=everything)
-    if not found:
+    if not settings.root.exists():
         return 0
     freed = 0
     with contextlib.closing(hold(settings.root)):
         end_recorded(settings.root, PROCESS_NAMES, grace_seconds=5.0)
         # The folder of the lock goes last: until then no other run can begin.
+        found = what_to_remove(settings, everything=everything)
         for path in sorted(found, key=lambda each: each.name == "run"):
             freed += _size(path)
             if path.is_symlink() or path.is_file():

@@ -1,0 +1,160 @@
+"""The status has the same keys whatever is down, and its numbers come from marks and records."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from retail_lakehouse.contracts.mark import Counts, Mark, MarkKind, TimeRange
+from retail_lakehouse.contracts.topics import TOPICS
+from retail_lakehouse.contracts.views import VIEWS
+from retail_lakehouse.local import facts
+from retail_lakehouse.local.facts import TableFacts, ViewFacts, events_per_second, read_views
+from retail_lakehouse.local.live import what_is_missing
+from retail_lakehouse.local.status import collect_status, pulse
+from retail_lakehouse.settings import Settings
+from retail_lakehouse.tables.marks import MarkedSnapshot
+
+
+def table(name: str, newest_ms: int | None, **numbers: int) -> TableFacts:
+    known = {"rows": 0, "read": 0, "landed": 0, "quarantined": 0, "duplicates": 0} | numbers
+    return TableFacts(
+        name=f"retail_db.{name}",
+        kind="events",
+        event="inventory",
+        newest_ms=newest_ms,
+        committed_ms=newest_ms,
+        until={},
+        events_per_second=10.0,
+        **known,
+    )
+
+
+def view(newest_ms: int | None, *, materialized: bool = True) -> ViewFacts:
+    return ViewFacts("mart.v", materialized, 1, newest_ms, newest_ms, 0.1, "")
+
+
+def snapshot(at_ms: int, read: int, kind: MarkKind = MarkKind.STREAM) -> MarkedSnapshot:
+    mark = Mark(
+        kind=kind,
+        cluster_id="c",
+        topic="t",
+        topic_id="i",
+        ranges={},
+        until={},
+        event_time=TimeRange(),
+        broker_time=TimeRange(),
+        batch=Counts(read=read),
+        total=Counts(),
+        batch_started_ms=at_ms,
+        previous_commit_ms=None,
+        contract_version=1,
+        run_id="r",
+        engine="spark",
+    )
+    return MarkedSnapshot(at_ms, None, at_ms, "append", read, 1, mark)
+
+
+@pytest.mark.parametrize(
+    ("snapshots", "rate"),
+    [
+        ([], 0.0),
+        ([snapshot(100_000, 500)], 0.0),
+        ([snapshot(100_000, 500), snapshot(110_000, 400), snapshot(120_000, 600)], 50.0),
+        ([snapshot(1_000, 9_999), snapshot(100_000, 500), snapshot(110_000, 400)], 40.0),
+        ([snapshot(100_000, 500), snapshot(110_000, 400, MarkKind.BACKFILL)], 0.0),
+    ],
+    ids=["none", "one", "three", "old ones are left out", "backfill is no stream"],
+)
+def test_the_rate_is_what_the_commits_of_the_last_minute_read(
+    snapshots: list[MarkedSnapshot], rate: float
+) -> None:
+    assert events_per_second(snapshots, now_ms=125_000) == rate
+
+
+def test_the_live_line_shows_the_worst_age_and_the_sums() -> None:
+    tables = [table("a", 90_000, quarantined=1), table("b", 40_000, quarantined=2, duplicates=3)]
+    views = [view(80_000), view(30_000), view(1_000, materialized=False)]
+    line = pulse(tables, views, now_ms=100_000)
+    assert (line.events_per_second, line.quarantined, line.duplicates) == (20.0, 3, 3)
+    assert (line.table_age_seconds, line.view_age_seconds) == (60.0, 70.0)
+
+
+def test_an_age_is_unknown_while_one_table_has_no_event() -> None:
+    line = pulse([table("a", 90_000), table("b", None)], [], now_ms=100_000)
+    assert line.table_age_seconds is None
+    assert line.view_age_seconds is None
+
+
+def test_a_plain_view_is_as_fresh_as_the_oldest_that_it_reads(tmp_path: Path) -> None:
+    records = {
+        "mv_stock_newest": {"newest_event_ms": 5_000, "refreshed_at_ms": 9_000, "rows": 3},
+        "mv_inventory_hourly": {"newest_event_ms": 4_000, "refreshed_at_ms": 8_000, "rows": 4},
+    }
+    path = facts.refreshes_file(tmp_path)
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(records))
+    by_name = {each.name: each for each in read_views(tmp_path)}
+    assert by_name["mart.mv_stock_newest"].rows == 3
+    assert by_name["mart.stock_now"].newest_ms == 5_000
+    assert by_name["mart.mv_inventory_realtime"].newest_ms == 4_000
+    assert by_name["mart.mv_inventory_realtime"].refreshed_ms == 8_000
+    assert by_name["mart.web_funnel"].newest_ms is None
+
+
+def test_every_view_is_listed_before_the_first_refresh(tmp_path: Path) -> None:
+    assert [each.name for each in read_views(tmp_path)] == [v.qualified_name for v in VIEWS]
+
+
+def test_with_everything_down_the_keys_are_there_and_the_problems_say_so(tmp_path: Path) -> None:
+    settings = Settings.load({"state_dir": tmp_path / "state"})
+    told = collect_status(settings)
+    assert {
+        "bootstrap_servers",
+        "dagster_url",
+        "catalog",
+        "warehouse",
+        "topics",
+        "jobs",
+        "tables",
+        "views",
+        "quarantined",
+        "duplicates",
+    } <= told.keys()
+    catalog, warehouse, jobs = told["catalog"], told["warehouse"], told["jobs"]
+    assert isinstance(catalog, dict)
+    assert catalog.keys() == {"name", "uri", "warehouse"}
+    assert isinstance(warehouse, dict)
+    assert warehouse.keys() == {
+        "host",
+        "port",
+        "database",
+        "user",
+        "password_file",
+        "ssl",
+        "schemas",
+    }
+    assert isinstance(jobs, dict)
+    assert jobs.keys() == {topic.event for topic in TOPICS}
+    assert jobs["inventory"]["pid"] is None
+    problems = told["problems"]
+    assert isinstance(problems, list)
+    assert any("Start it with `make dev`" in problem for problem in problems)
+    json.dumps(told)
+    assert not settings.root.exists()
+
+
+def test_a_start_that_is_not_live_says_how_far_its_events_came(tmp_path: Path) -> None:
+    told = collect_status(Settings.load({"state_dir": tmp_path}))
+    now_ms = time.time() * 1000
+    assert "Nothing runs for the state folder" in what_is_missing(told, now_ms - 1000, now_ms)
+    told["problems"] = []
+    assert "landed in retail_db.inventory_events" in what_is_missing(told, now_ms - 1000, now_ms)
+    fresh = {"age_seconds": 0.1}
+    told["tables"] = {f"retail_db.{topic.event}_events": fresh for topic in TOPICS}
+    assert "mart.stock_now has not been" in what_is_missing(told, now_ms - 1000, now_ms)
+    told["views"] = {"mart.stock_now": {"refreshed_age_seconds": 0.1}}
+    assert "shows no event of this start" in what_is_missing(told, now_ms - 1000, now_ms)

@@ -1,0 +1,136 @@
+"""What a newcomer types: help, wrong options, exit codes; nothing heavy is loaded for it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from retail_lakehouse.cli import app
+from retail_lakehouse.commands.options import load_settings
+from retail_lakehouse.contracts.topics import TOPICS
+from retail_lakehouse.local.supervisor import hold
+from retail_lakehouse.settings import SettingsError
+
+VERBS = ["dev", "stop", "status", "doctor", "reset", "simulate", "verify", "topics", "jobs"]
+VERBS += ["views", "contracts"]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "retail_lakehouse.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_the_help_of_every_verb_fits_80_columns(verb: str) -> None:
+    answer = CliRunner().invoke(app, [*([verb] if verb else []), "--help"], terminal_width=80)
+    assert answer.exit_code == 0
+    assert max(map(len, answer.output.splitlines())) <= 80
+
+
+def test_the_help_names_every_verb_and_exit_code() -> None:
+    told = CliRunner().invoke(app, ["--help"]).output
+    assert all(f"\n  {verb}" in told for verb in VERBS)
+    assert all(f"\n    {code} " in told for code in (0, 1, 2, 3, 4, 130))
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = ["pyspark", "pyiceberg", "dagster", "duckdb", "redshift_connector", "confluent_kafka"]
+    heavy += ["pyarrow", "numpy"]
+    code = f"""
+import sys
+from retail_lakehouse.cli import app
+print([name for name in {heavy} if name in sys.modules])
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert answer.stdout.strip() == "[]"
+
+
+def test_the_version_is_printed() -> None:
+    assert run("--version").stdout.startswith("retail-lakehouse 0.")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "sentence"),
+    [
+        ("local_partitions", "--set local_partitions is no assignment."),
+        ("local_partition=3", "There is no setting 'local_partition'. Did you mean"),
+        ("local_partitions=0", "The setting local_partitions is wrong:"),
+        ("broker_port=3000", "The settings contradict each other:"),
+        ("profile=aws", "the aws profile needs"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence_and_exit_2(
+    tmp_path: Path, assignment: str, sentence: str
+) -> None:
+    answer = run("dev", "--state-dir", str(tmp_path), "--set", assignment)
+    assert answer.returncode == 2
+    assert sentence in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_verbs_own_option_wins_over_an_assignment(tmp_path: Path) -> None:
+    settings = load_settings(
+        tmp_path,
+        ["simulator_events_per_second=5", "LOCAL_PARTITIONS=7"],
+        {"simulator_events_per_second": 9.0},
+    )
+    assert settings.simulator_events_per_second == 9.0
+    assert settings.local_partitions == 7
+    with pytest.raises(SettingsError, match="no assignment"):
+        load_settings(tmp_path, ["=5"])
+
+
+def test_a_second_dev_is_refused_with_exit_3(tmp_path: Path) -> None:
+    lock = hold(tmp_path)
+    answer = run("dev", "--state-dir", str(tmp_path))
+    lock.close()
+    assert answer.returncode == 3
+    assert "already runs on" in answer.stderr
+
+
+def test_status_answers_when_nothing_runs(tmp_path: Path) -> None:
+    answer = run("status", "--state-dir", str(tmp_path), "--json")
+    assert answer.returncode == 0
+    assert set(json.loads(answer.stdout)["jobs"]) == {topic.event for topic in TOPICS}
+    page = run("status", "--state-dir", str(tmp_path))
+    assert "Running    no" in page.stdout
+
+
+def test_jobs_and_stop_say_when_nothing_runs(tmp_path: Path) -> None:
+    answer = run("jobs", "stop", "inventory", "--state-dir", str(tmp_path))
+    assert answer.returncode == 3
+    assert "Start it with `make dev`" in answer.stderr
+    stopped = run("stop", "--state-dir", str(tmp_path))
+    assert stopped.returncode == 0
+    assert "Nothing runs on" in stopped.stdout
+
+
+def test_reset_asks_first_and_is_refused_while_dev_runs(tmp_path: Path) -> None:
+    (tmp_path / "kafka").mkdir()
+    runner = CliRunner()
+    arguments = ["reset", "--state-dir", str(tmp_path)]
+    asked = runner.invoke(app, arguments, input="n\n")
+    assert asked.exit_code == 1
+    assert (tmp_path / "kafka").exists()
+    lock = hold(tmp_path)
+    refused = runner.invoke(app, [*arguments, "--yes"])
+    assert refused.exit_code == 3
+    lock.close()
+    assert runner.invoke(app, [*arguments, "--yes"]).exit_code == 0
+    assert not (tmp_path / "kafka").exists()
+
+
+def test_the_contracts_are_exported_for_every_topic(tmp_path: Path) -> None:
+    answer = CliRunner().invoke(app, ["contracts", "export", str(tmp_path)])
+    assert answer.exit_code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"{topic.name}.schema.json" for topic in TOPICS
+    }
