@@ -1,4 +1,4 @@
-"""What tests share: the cache of jars, Java, one real broker a session, topics of one's own.
+"""What tests share: the cache of jars, Java, one real broker and one Spark a session, topics.
 
 Belongs here: fixtures that several rooms need. Doesn't belong here: fixtures of one room.
 """
@@ -10,13 +10,24 @@ import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from retail_lakehouse.contracts.tables import TABLES
 from retail_lakehouse.kafka.topics import TopicSpec, ensure_topics
 from retail_lakehouse.local import jars, ports
 from retail_lakehouse.local.broker import Broker
 from retail_lakehouse.local.java import JavaHome, find_java
+from retail_lakehouse.local.spark import spark_environment
+from retail_lakehouse.settings import Settings
+from retail_lakehouse.streaming.arguments import job_arguments
+from retail_lakehouse.streaming.session import session_config
+from retail_lakehouse.tables.catalog import open_catalog, prepare_catalog
+from retail_lakehouse.tables.evolve import ensure_tables
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 MakeTopic = Callable[..., str]
 
@@ -83,3 +94,46 @@ def make_topic(broker: Broker, request: pytest.FixtureRequest) -> MakeTopic:
         return name
 
     return make
+
+
+@pytest.fixture(scope="session")
+def spark_settings(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Settings:
+    """Settings of the session's one Spark: its catalog is for all tests, so name tables or topics.
+
+    A test that wants tables of its own takes `lakehouse`, which empties these.
+    """
+    settings = Settings.load(
+        {"state_dir": tmp_path_factory.mktemp("spark") / "state", "cache_dir": cache_dir}
+    )
+    prepare_catalog(settings)
+    return settings
+
+
+@pytest.fixture(scope="session")
+def spark(
+    spark_settings: Settings, java_home: JavaHome, spark_jars: list[Path]
+) -> Iterator[SparkSession]:
+    """Local Spark as a job has it, one for the whole session."""
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder
+    for key, value in session_config(job_arguments(spark_settings, "inventory")).items():
+        builder = builder.config(key, value)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in spark_environment(spark_settings, java_home, spark_jars).items():
+            patch.setenv(name, value)
+        session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def lakehouse(spark_settings: Settings) -> Settings:
+    """The session's Spark catalog with all tables, new and empty."""
+    catalog = open_catalog(spark_settings)
+    for contract in TABLES:
+        if catalog.table_exists(contract.identifier):
+            catalog.drop_table(contract.identifier)
+    ensure_tables(catalog, spark_settings)
+    return spark_settings

@@ -46,6 +46,11 @@ def _parts(fields: Iterable[Field], values: Mapping[str, object]) -> Iterable[st
             yield str(value)
 
 
+def content_form(fields: Sequence[Field]) -> str:
+    """What the canonical form is over: texts of two contents compare only under an equal form."""
+    return "|".join(f"{field.name}:{field.kind}:{field.scale}" for field in fields)
+
+
 def content_hash(canonical: str) -> int:
     """128 bits of the canonical form, as an unsigned integer (MD5, big-endian).
 

@@ -49,6 +49,7 @@ _R = Reason
 _GOOD_BODY = body()
 _INT_MAX, _INT_MIN = 2**31 - 1, -(2**31)
 
+# fmt: off
 CASES: tuple[Case, ...] = (
     # What a row may look like
     Case("good event", _GOOD_BODY, None),
@@ -151,6 +152,8 @@ CASES: tuple[Case, ...] = (
     Case("money of 1e-400", body(unit_cost="1e-400"), _R.RANGE),
     Case("money with an exponent past reason", body(unit_cost="1e99999999999999999999"), _R.RANGE),
     Case("zero with a huge exponent", body(unit_cost="0e400"), None),
+    Case("zero with an exponent past reason", body(unit_cost="-0.00e99999999999999999999"), None),
+    Case("money with an exponent past reason below", body(unit_cost="1e-99999999999999999999"), _R.RANGE),
     Case("money below zero", body(unit_cost="-0.01"), _R.RANGE),
     Case("money of minus zero", body(unit_cost="-0.0"), None),
     Case("unknown event type", body(event_type='"GIFT"'), _R.RANGE),
@@ -177,3 +180,4 @@ CASES: tuple[Case, ...] = (
     Case("one millisecond too far ahead", body(event_timestamp=str(BROKER_TIME_MS + 600_001)), _R.TIME),
     Case("far future", body(event_timestamp="99999999999999"), _R.TIME),
 )
+# fmt: on

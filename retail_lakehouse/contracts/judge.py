@@ -24,6 +24,7 @@ from retail_lakehouse.contracts.fields import INTEGER_LIMITS, Field, Kind
 from retail_lakehouse.contracts.reasons import Reason
 
 _DECIMAL_STRING = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", re.ASCII)
+_NON_ZERO = re.compile(r"^[^eE]*[1-9]")
 _INTEGER_DIGITS_AT_MOST = 20
 _SIGN_WORDS = {-1: "below zero", 0: "other than zero", 1: "above zero"}
 
@@ -217,7 +218,7 @@ def _decimal(text: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation:  # an exponent past what the decimal module can hold
-        return Decimal("Infinity")
+        return Decimal("Infinity") if _NON_ZERO.search(text) else Decimal(0)
 
 
 def _ranged(field: Field, values: dict[str, object]) -> str:
@@ -255,8 +256,8 @@ def _ranged_decimal(field: Field, values: dict[str, object]) -> str:
     value = values[field.name]
     assert isinstance(value, Decimal)  # noqa: S101
     if not value:
-        values[field.name] = Decimal(0)
-        return decimal_text(Decimal(0), field.scale)
+        # Zero may come with any exponent and any sign; as a row it has one spelling.
+        value = Decimal(0)
     whole_digits = value.adjusted() + 1 if value.is_finite() else field.precision + 1
     if whole_digits > field.precision - field.scale:
         raise _Refused(
@@ -267,7 +268,7 @@ def _ranged_decimal(field: Field, values: dict[str, object]) -> str:
     _, digits, exponent = value.as_tuple()
     assert isinstance(exponent, int)  # noqa: S101
     significant = len("".join(map(str, digits)).rstrip("0"))
-    if significant - value.adjusted() - 1 > field.scale:
+    if value and significant - value.adjusted() - 1 > field.scale:
         raise _Refused(
             Reason.RANGE, f"{field.name} has more than {field.scale} digits after the point."
         )

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 SUMMARY_KEY = "retail-lakehouse.mark"
 MARK_VERSION = 1
@@ -98,34 +99,17 @@ class Mark:
             return None
         try:
             raw = json.loads(text)
-            if raw["version"] > MARK_VERSION:
-                raise MarkError(
-                    f"A commit carries a mark of version {raw['version']}, newer than this "
-                    f"program's {MARK_VERSION}: update the program before it touches the table."
-                )
-            return Mark(
-                kind=MarkKind(raw["kind"]),
-                cluster_id=raw["cluster_id"],
-                topic=raw["topic"],
-                topic_id=raw["topic_id"],
-                ranges={int(p): (int(a), int(b)) for p, (a, b) in raw["ranges"].items()},
-                until={int(p): int(offset) for p, offset in raw["until"].items()},
-                event_time=TimeRange(**raw["event_time"]),
-                broker_time=TimeRange(**raw["broker_time"]),
-                batch=Counts(**raw["batch"]),
-                total=Counts(**raw["total"]),
-                batch_started_ms=raw["batch_started_ms"],
-                previous_commit_ms=raw["previous_commit_ms"],
-                contract_version=raw["contract_version"],
-                run_id=raw["run_id"],
-                engine=raw["engine"],
-                version=raw["version"],
-            )
-        except (ValueError, KeyError, TypeError) as error:
+            if raw["version"] <= MARK_VERSION:
+                return _read(raw)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise MarkError(
                 f"A commit's mark cannot be read ({error!r}): the snapshot summary was written by "
                 "another program or is damaged. Compare it with the commit before it."
             ) from error
+        raise MarkError(
+            f"A commit carries a mark of version {raw['version']}, newer than this program's "
+            f"{MARK_VERSION}: update the program before it touches the table."
+        )
 
     def carried(self, kind: MarkKind, run_id: str, batch_started_ms: int) -> "Mark":
         """The mark of a commit that adds rows but moves no offset (backfill, replay)."""
@@ -144,3 +128,36 @@ class Mark:
 
 class MarkError(ValueError):
     """A mark that cannot be read."""
+
+
+def _read(raw: dict[str, Any]) -> Mark:
+    return Mark(
+        kind=MarkKind(raw["kind"]),
+        cluster_id=str(raw["cluster_id"]),
+        topic=str(raw["topic"]),
+        topic_id=str(raw["topic_id"]),
+        ranges={int(p): (int(start), int(end)) for p, (start, end) in raw["ranges"].items()},
+        until={int(p): int(offset) for p, offset in raw["until"].items()},
+        event_time=_time_range(raw["event_time"]),
+        broker_time=_time_range(raw["broker_time"]),
+        batch=_counts(raw["batch"]),
+        total=_counts(raw["total"]),
+        batch_started_ms=int(raw["batch_started_ms"]),
+        previous_commit_ms=_optional(raw["previous_commit_ms"]),
+        contract_version=int(raw["contract_version"]),
+        run_id=str(raw["run_id"]),
+        engine=str(raw["engine"]),
+        version=int(raw["version"]),
+    )
+
+
+def _counts(raw: dict[str, Any]) -> Counts:
+    return Counts(**{name: int(number) for name, number in raw.items()})
+
+
+def _time_range(raw: dict[str, Any]) -> TimeRange:
+    return TimeRange(**{name: _optional(number) for name, number in raw.items()})
+
+
+def _optional(number: Any) -> int | None:
+    return None if number is None else int(number)

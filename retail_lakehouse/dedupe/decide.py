@@ -6,7 +6,8 @@ The key is (event id, event hour). A record is searched for while its event hour
 dedupe horizon of the record's own broker time: among the rows that have landed, and among the
 records before it. The first arrival lands (the lowest offset of its partition); a later one with
 the same content is a duplicate; one with other content is a conflict and goes to quarantine.
-A record past the horizon lands without a search. None of this depends on where a batch begins.
+A record past the horizon lands without a search, and is there for those after it as any other row.
+None of this depends on where a batch begins.
 """
 
 from dataclasses import dataclass
@@ -45,28 +46,37 @@ class Decision:
     unsearched: npt.NDArray[np.bool_]
 
 
+def searched(records: Records, horizon_hours: int) -> npt.NDArray[np.bool_]:
+    """The good records whose event hour lies within the horizon of their own broker time."""
+    horizon_starts_ms = records.broker_ms - horizon_hours * HOUR_MS
+    return records.good & (records.event_hour * HOUR_MS >= horizon_starts_ms)
+
+
 def decide(records: Records, landed: LandedKeys, horizon_hours: int) -> Decision:
     """The verdict on each of `records`; those that are not good get LANDS and must be ignored."""
     count = len(records)
     verdict = np.zeros(count, dtype=np.int8)
     hours = records.event_hour
-    unsearched = records.good & (hours * HOUR_MS < records.broker_ms - horizon_hours * HOUR_MS)
-    searched = np.flatnonzero(records.good & ~unsearched)
-    if not len(searched):
+    within = searched(records, horizon_hours)
+    unsearched = records.good & ~within
+    if not within.any():
         return Decision(verdict, unsearched)
 
-    order = searched[np.lexsort((records.offset[searched], records.partition[searched]))]
+    # Those past the horizon are not searched for, but a later record may be a copy of one of them:
+    # the broker's clock may have stepped back in between.
+    good = np.flatnonzero(records.good)
+    order = good[np.lexsort((records.offset[good], records.partition[good]))]
     known = np.zeros(count, dtype=np.bool_)
     content = np.zeros(count, dtype=np.int64)
-    for hour in np.unique(hours[order]):
+    for hour in np.unique(hours[within]):
         of_hour = order[hours[order] == hour]
         known[of_hour], content[of_hour] = landed.find(
             int(hour), records.key_high[of_hour], records.key_low[of_hour]
         )
     _spread_first_arrivals(records, order, known, content)
-    verdict[order] = np.where(
-        known[order],
-        np.where(content[order] == records.content[order], Verdict.DUPLICATE, Verdict.CONFLICT),
+    verdict[within] = np.where(
+        known[within],
+        np.where(content[within] == records.content[within], Verdict.DUPLICATE, Verdict.CONFLICT),
         Verdict.LANDS,
     )
     return Decision(verdict, unsearched)

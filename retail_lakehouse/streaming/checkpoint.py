@@ -23,7 +23,7 @@ class CheckpointDamagedError(ValueError):
 class CheckpointState:
     """Offsets by partition of the last batch that was committed, and of one planned after it."""
 
-    committed_batch: int | None
+    committed_batch: int
     committed: dict[int, int]
     planned: dict[int, int] | None
 
@@ -52,13 +52,32 @@ class CheckpointFiles:
 
     def read(self, log: str, batch_id: int) -> str:
         """The text of one entry of a log."""
-        path = self._jvm.org.apache.hadoop.fs.Path(self._path, f"{log}/{batch_id}")
-        stream = self._fs.open(path)
+        return self._text(f"{log}/{batch_id}")
+
+    def metadata(self) -> str | None:
+        """The text of the file with the query's id; None when it is gone."""
+        if not self._fs.exists(self._jvm.org.apache.hadoop.fs.Path(self._path, "metadata")):
+            return None
+        return self._text("metadata")
+
+    def _text(self, name: str) -> str:
+        from py4j.protocol import Py4JJavaError
+
+        path = self._jvm.org.apache.hadoop.fs.Path(self._path, name)
         try:
-            data = self._jvm.org.apache.commons.io.IOUtils.toByteArray(stream)
-        finally:
-            stream.close()
-        return bytes(data).decode("utf-8")
+            stream = self._fs.open(path)
+            try:
+                data = self._jvm.org.apache.commons.io.IOUtils.toByteArray(stream)
+            finally:
+                stream.close()
+        except Py4JJavaError as error:
+            # A file that was touched no longer has the checksum that Hadoop keeps beside it.
+            reason = error.java_exception.toString()
+            raise CheckpointDamagedError(f"its {name} cannot be read: {reason}") from error
+        try:
+            return bytes(data).decode("utf-8")
+        except UnicodeDecodeError:
+            raise CheckpointDamagedError(f"its {name} is garbage") from None
 
     def move_aside(self, suffix: str) -> str:
         """Renames the checkpoint's folder; returns its new location."""
@@ -78,21 +97,24 @@ def read_state(files: CheckpointFiles, topic: str) -> CheckpointState:
         CheckpointDamagedError: a file is cut short, garbage, or of another topic.
     """
     planned_batches, committed_batches = files.batches("offsets"), files.batches("commits")
-    if committed_batches and (not planned_batches or planned_batches[-1] < committed_batches[-1]):
-        raise CheckpointDamagedError("the offsets of its last committed batch are gone")
-    committed_batch = committed_batches[-1] if committed_batches else None
-    committed: dict[int, int] = {}
-    if committed_batch is not None:
-        parse_commit(files.read("commits", committed_batch))
-        if committed_batch not in planned_batches:
-            raise CheckpointDamagedError("the offsets of its last committed batch are gone")
-        committed = parse_offsets(files.read("offsets", committed_batch), topic)
+    if not committed_batches:
+        raise CheckpointDamagedError("no batch of it was committed")
+    metadata = files.metadata()
+    if metadata is not None and not _has_id(metadata):
+        raise CheckpointDamagedError("the file with its query's id is cut short or not Spark's")
+    last = committed_batches[-1]
+    parse_commit(files.read("commits", last))
+    if not planned_batches or planned_batches[-1] not in (last, last + 1):
+        raise CheckpointDamagedError("its two logs do not belong together")
+    # Spark reads the last entry and the one before it.
+    for batch_id in range(max(0, planned_batches[-1] - 1), last + 1):
+        if batch_id not in planned_batches:
+            raise CheckpointDamagedError(f"the offsets of its batch {batch_id} are gone")
+        committed = parse_offsets(files.read("offsets", batch_id), topic)
     planned = None
-    if planned_batches and planned_batches[-1] != committed_batch:
-        if planned_batches[-1] != (0 if committed_batch is None else committed_batch + 1):
-            raise CheckpointDamagedError("batches are missing between its two logs")
+    if planned_batches[-1] > last:
         planned = parse_offsets(files.read("offsets", planned_batches[-1]), topic)
-    return CheckpointState(committed_batch, committed, planned)
+    return CheckpointState(last, committed, planned)
 
 
 def planned_end(files: CheckpointFiles, topic: str, batch_id: int) -> dict[int, int]:
@@ -118,6 +140,13 @@ def parse_commit(text: str) -> None:
     """Checks one entry of the commit log."""
     if not text.startswith("v1"):
         raise CheckpointDamagedError("a file of its commit log is cut short or not Spark's")
+
+
+def _has_id(metadata: str) -> bool:
+    try:
+        return isinstance(json.loads(metadata)["id"], str)
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def agrees(state: CheckpointState, until: Mapping[int, int]) -> bool:

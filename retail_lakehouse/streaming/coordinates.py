@@ -3,7 +3,6 @@
 Here: collecting a judged batch's numbers, and picking rows by coordinates. Not here: which.
 """
 
-import datetime as dt
 from collections.abc import Mapping
 from functools import reduce
 
@@ -41,19 +40,22 @@ def until_of(partition: Longs, until: Mapping[int, int]) -> Longs:
     return result
 
 
-def at_or_above(until: Mapping[int, int]) -> Column:
-    """The rows that `until` does not cover yet."""
-    below = f.lit(False)
+def below(until: Mapping[int, int]) -> Column:
+    """The rows that `until` covers."""
+    covered = f.lit(False)
     for partition, offset in until.items():
-        below = below | ((f.col("kafka_partition") == partition) & (f.col("kafka_offset") < offset))
-    return ~below
+        covered |= (f.col("kafka_partition") == partition) & (f.col("kafka_offset") < offset)
+    return covered
 
 
 def at(partition: Longs, offset: Longs) -> Column:
     """The rows at these coordinates."""
+    # As text: each literal of `isin` would be a call into the JVM of its own.
     conditions = [
-        (f.col("kafka_partition") == int(p))
-        & f.col("kafka_offset").isin(offset[partition == p].tolist())
+        f.expr(
+            f"kafka_partition = {int(p)} AND kafka_offset IN "
+            f"({','.join(map(str, offset[partition == p].tolist()))})"
+        )
         for p in np.unique(partition)
     ]
     return reduce(lambda left, right: left | right, conditions, f.lit(False))
@@ -73,11 +75,6 @@ def without(rows: DataFrame, partition: Longs, offset: Longs) -> DataFrame:
     if len(offset) <= _LITERALS_AT_MOST:
         return rows.where(~at(partition, offset))
     return rows.join(_listed(rows, partition, offset), _KEY, "left_anti")
-
-
-def utc(milliseconds: int) -> dt.datetime:
-    """Epoch milliseconds as a UTC timestamp without zone."""
-    return dt.datetime.fromtimestamp(milliseconds / 1000, tz=dt.UTC).replace(tzinfo=None)
 
 
 def _listed(rows: DataFrame, partition: Longs, offset: Longs) -> DataFrame:

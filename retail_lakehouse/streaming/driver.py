@@ -3,6 +3,7 @@
 Here: the thin edge between Spark's query and the writer. Not here: what a batch does.
 """
 
+import contextlib
 import logging
 import signal
 import sys
@@ -14,11 +15,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from py4j.protocol import Py4JNetworkError
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from retail_lakehouse.contracts.events import EventContract, event_named
+from retail_lakehouse.contracts.mark import MarkError
 from retail_lakehouse.dedupe.key_index import KeyIndex
 from retail_lakehouse.streaming import checkpoint, kafka, startup
 from retail_lakehouse.streaming.arguments import JobArguments
@@ -38,7 +41,8 @@ _POLL_SECONDS = 1
 def run_streaming_job(event_name: str, argv: Sequence[str]) -> int:
     """Runs the event's streaming job until it is told to stop; returns the exit status.
 
-    0: stopped when asked. 1: failed, start it again. 3: records are lost, a person has to look.
+    0: stopped when asked. 1: failed, start it again. 3: records are lost, or a mark cannot be read;
+    a person has to look.
     """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
@@ -49,7 +53,7 @@ def run_streaming_job(event_name: str, argv: Sequence[str]) -> int:
     spark = spark_session(arguments)
     try:
         return StreamingJob(spark, arguments, event_named(event_name)).run()
-    except startup.LossError as error:
+    except (startup.LossError, MarkError) as error:
         logger.error("%s", error)
         return startup.EXIT_LOSS
     except (LockHeldError, KafkaUnavailableError, TableNotReadyError) as error:
@@ -58,8 +62,17 @@ def run_streaming_job(event_name: str, argv: Sequence[str]) -> int:
     except StreamingQueryException as error:
         logger.error("The query of %s failed: %s", event_name, str(error).strip())
         return 1
+    except (Py4JNetworkError, ConnectionError) as error:
+        logger.error("The JVM of %s is gone (%s). Start the job again.", event_name, error)
+        return 1
     finally:
-        spark.stop()
+        # A JVM that is gone has nothing left to stop, and must not hide why the job ends.
+        with contextlib.suppress(Py4JNetworkError, ConnectionError):
+            spark.stop()
+
+
+class StopRequestedError(RuntimeError):
+    """The job was asked to stop before its next batch began; the batch is left to the next run."""
 
 
 class StreamingJob:
@@ -91,8 +104,8 @@ class StreamingJob:
             query = self._start()
             self._watch(query)
         finally:
-            self._lock.release()
             self._index.close()
+            self._lock.release()
         return 0
 
     def _asked_to_stop(self, _number: int, _frame: FrameType | None) -> None:
@@ -130,12 +143,13 @@ class StreamingJob:
         writer, accepted = self._require_writer(), self._arguments.accept_loss
         marks = writer.marks()
         topic = self._event.topic
-        startup.check_topic(topic, live, list(marks), accepted)
+        startup.check_topic(topic, live, *marks, accepted)
         progress = progress_from(marks, live.cluster_id, live.topic_id)
+        until, quarantine_until = progress.until, progress.quarantine_until
         progress = moved(
             progress,
-            startup.check_offsets(topic, live, progress.until, accepted),
-            startup.check_offsets(topic, live, progress.quarantine_until, accepted),
+            startup.check_offsets(topic, live, until, accepted),
+            startup.check_quarantine_offsets(topic, live, until, quarantine_until, accepted),
         )
         self._index.open()
         writer.resume(progress)
@@ -161,12 +175,21 @@ class StreamingJob:
         )
 
     def _on_batch(self, batch: DataFrame, batch_id: int) -> None:
-        with self._between_batches:
-            if self._stop.is_set():
-                # Returning would let Spark record a batch that has not landed.
-                raise RuntimeError("The job is stopping; the batch is left for its next run.")
+        # The one who stops the query holds this lock meanwhile: waiting for it without an end would
+        # keep the query from stopping.
+        while not self._between_batches.acquire(timeout=_POLL_SECONDS):
+            self._refuse_when_stopping()
+        try:
+            self._refuse_when_stopping()
             planned = checkpoint.planned_end(self._files, self._event.topic, batch_id)
             self._require_writer().write(batch, planned)
+        finally:
+            self._between_batches.release()
+
+    def _refuse_when_stopping(self) -> None:
+        if self._stop.is_set():
+            # Returning would let Spark record a batch that has not landed.
+            raise StopRequestedError("The job is stopping; the batch is left for its next run.")
 
     def _watch(self, query: StreamingQuery) -> None:
         while not self._stop.is_set():
@@ -185,11 +208,21 @@ class StreamingJob:
         with self._between_batches:
             logger.info("Another process asks for the tables of %s: yielding.", self._event.topic)
             self._lock.release()
-            while self._lock.yield_wanted() and not self._stop.is_set():
-                time.sleep(_POLL_SECONDS)
-            self._lock.acquire(LOCK_TIMEOUT_SECONDS)
-            live = kafka.topic_facts(self._spark, self._arguments, self._event.topic)
-            self._resume(live)
+            unasked_since = time.monotonic()
+            while not self._stop.is_set():
+                if self._lock.yield_wanted():
+                    time.sleep(_POLL_SECONDS)
+                    unasked_since = time.monotonic()
+                    continue
+                try:
+                    self._lock.acquire(_POLL_SECONDS)
+                except LockHeldError:
+                    if time.monotonic() - unasked_since > LOCK_TIMEOUT_SECONDS:
+                        raise
+                else:
+                    live = kafka.topic_facts(self._spark, self._arguments, self._event.topic)
+                    self._resume(live)
+                    return
 
     def _require_writer(self) -> TopicWriter:
         assert self._writer is not None  # noqa: S101

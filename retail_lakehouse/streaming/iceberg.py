@@ -4,6 +4,7 @@ Here: marks, snapshots, specs and expiry of one table, and marked appends. Not h
 appended. The JVM's Iceberg is used, so that a job needs nothing that Glue does not bring.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,28 +64,29 @@ class JobTable:
         """The table's own id, which a table made again under the same name does not share."""
         return str(self.load().uuid().toString())
 
-    def snapshots_back(self) -> "list[SnapshotFacts]":
+    def snapshots_back(self) -> Iterator[SnapshotFacts]:
         """The main branch from the current snapshot back to the oldest that is left."""
         table = self.load()
-        facts = []
         snapshot = table.currentSnapshot()
         while snapshot is not None:
-            facts.append(_facts(snapshot))
+            yield _facts(snapshot)
             parent = snapshot.parentId()
             snapshot = None if parent is None else table.snapshot(parent)
-        return facts
 
     def last_mark(self) -> Mark | None:
         """The newest mark on the main branch."""
-        table = self.load()
-        snapshot = table.currentSnapshot()
-        while snapshot is not None:
-            mark = _facts(snapshot).mark
-            if mark is not None:
-                return mark
-            parent = snapshot.parentId()
-            snapshot = None if parent is None else table.snapshot(parent)
-        return None
+        return next((facts.mark for facts in self.snapshots_back() if facts.mark), None)
+
+    def _depth_of_last_mark(self) -> int:
+        """Snapshots from the current one back to the last mark, both counted; 0 without a mark.
+
+        Compaction commits carry no mark: were the last one expired behind them, the topic would
+        be read again from its beginning.
+        """
+        for depth, facts in enumerate(self.snapshots_back(), start=1):
+            if facts.mark is not None:
+                return depth
+        return 0
 
     def current_snapshot_id(self) -> int | None:
         """Id of the current snapshot; None for a table without one."""
@@ -111,7 +113,7 @@ class JobTable:
         writer.append()
 
     def expire(self, older_than_ms: int, keep_at_least: int = 5) -> None:
-        """Expires old snapshots and the files that only they need.
+        """Expires old snapshots and the files that only they need, never the last mark.
 
         The retention is longer than the longest query, so a file goes only after every reader
         that may have opened it (https://iceberg.apache.org/docs/latest/maintenance/).
@@ -120,7 +122,7 @@ class JobTable:
             self.load()
             .expireSnapshots()
             .expireOlderThan(older_than_ms)
-            .retainLast(keep_at_least)
+            .retainLast(max(keep_at_least, self._depth_of_last_mark()))
             .cleanExpiredFiles(True)
             .commit()
         )

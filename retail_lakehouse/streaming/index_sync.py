@@ -1,7 +1,7 @@
 """Bringing the dedupe index to what its table holds.
 
-Here: catching up from the rows above the index's stamp, and rebuilding on any doubt. Not here: the
-index itself (`dedupe/key_index.py`).
+Here: catching up from the files added since the index's stamp, and rebuilding on any doubt. Not
+here: the index itself (`dedupe/key_index.py`).
 """
 
 import logging
@@ -20,7 +20,6 @@ from retail_lakehouse.contracts.events import (
     EventContract,
     event_named,
 )
-from retail_lakehouse.contracts.mark import MarkKind
 from retail_lakehouse.dedupe.key_index import KeyIndex, Stamp
 from retail_lakehouse.dedupe.records import HOUR_MS, content_key, key_hash
 from retail_lakehouse.streaming.iceberg import JobTable
@@ -52,41 +51,43 @@ def sync_index(
     stamp = index.stamp
     if stamp == now and index.oldest_hour <= oldest_hour:
         return
-    rows = spark.table(table.name)
-    missing = _rows_above(rows, table, stamp, now) if stamp is not None else None
-    if missing is None or index.oldest_hour > oldest_hour:
+    catches_up = stamp is not None and _continues(table, stamp, now)
+    if not catches_up or index.oldest_hour > oldest_hour:
         if now.snapshot_id is not None:
             logger.info("Building the dedupe index of %s from its rows.", table.name)
         index.clear()
-        missing = rows
-    if now.snapshot_id is not None:
+        stamp = None
+    since_snapshot = stamp.snapshot_id if stamp is not None else None
+    if now.snapshot_id not in (None, since_snapshot):
+        missing = _added(spark, table, since_snapshot, now.snapshot_id)
         since = f.timestamp_seconds(f.lit(oldest_hour * 3600)).cast("timestamp_ntz")
         for numbers in keys_of(missing.where(f.col("event_ts") >= since), event.name):
             index.add_bulk(numbers[:, 0], numbers[:, 1:], oldest_hour)
     index.seal(now, oldest_hour)
 
 
-def _rows_above(rows: DataFrame, table: JobTable, stamp: Stamp, now: Stamp) -> DataFrame | None:
-    """The rows landed since the stamp, or None where that cannot be said from offsets alone."""
-    if (stamp.table_uuid, stamp.topic_id) != (now.table_uuid, now.topic_id):
-        return None
+def _continues(table: JobTable, stamp: Stamp, now: Stamp) -> bool:
+    """Whether all that happened to the table since the stamp is that rows were added."""
+    if (stamp.table_uuid, stamp.content_form) != (now.table_uuid, now.content_form):
+        return False
     for snapshot in table.snapshots_back():
         if snapshot.snapshot_id == stamp.snapshot_id:
-            break
-        if snapshot.operation == "replace":
-            continue
-        if snapshot.mark is None or snapshot.mark.kind is not MarkKind.STREAM:
-            return None
-    else:
-        return None
-    above = f.lit(False)
-    for partition, end in now.until.items():
-        start = stamp.until.get(partition, 0)
-        if end > start:
-            above = above | (
-                (f.col("kafka_partition") == partition) & (f.col("kafka_offset") >= start)
-            )
-    return rows.where((f.col("kafka_topic_id") == now.topic_id) & above)
+            return True
+        if snapshot.operation not in ("append", "replace"):
+            return False
+    return stamp.snapshot_id is None
+
+
+def _added(spark: SparkSession, table: JobTable, since: int | None, to: int | None) -> DataFrame:
+    """The rows appended after the snapshot `since` (None: all rows), up to `to`.
+
+    By files and not by offsets: what a backfill or a replay has added has none, or low ones.
+    Their files are there for as long as the older snapshot `since` has not expired.
+    """
+    if since is None:
+        return spark.table(table.name)
+    reader = spark.read.format("iceberg").option("start-snapshot-id", str(since))
+    return reader.option("end-snapshot-id", str(to)).load(table.name)
 
 
 def keys_of(rows: DataFrame, event_name: str) -> "Iterator[npt.NDArray[np.int64]]":

@@ -5,14 +5,16 @@ backfill, replay and schema changes take. Not here: who starts jobs.
 
 An Iceberg append never conflicts with another append: the lock, and not the commit, keeps two
 writers apart. It is a POSIX record lock on a file, held by the JVM since the JVM commits: it is
-gone when that process is gone, and not a moment earlier.
+gone when that process is gone, and not a moment earlier. A request to yield is a file that its
+maker keeps locked, so that a killed one asks for nothing (its process id may be another's by then).
 """
 
 import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -93,24 +95,29 @@ class JvmFileLock:
 def topic_lease(settings: Settings, topic: str, timeout_seconds: float = 120) -> Iterator[None]:
     """Holds the topic's lock in this process; a running job yields between two batches.
 
+    Leases wait for one another, also those of one process.
+
     Raises:
         LockHeldError: the writer did not yield in time.
     """
     folder = settings.lock_dir
     folder.mkdir(parents=True, exist_ok=True)
-    request = folder / f"{topic}.yield.{os.getpid()}"
     path = lock_path(folder, topic)
     deadline = time.monotonic() + timeout_seconds
-    request.touch()
-    try:
-        with path.open("r+b" if path.exists() else "w+b") as file:
-            while not _try_lock(file.fileno()):
-                if time.monotonic() > deadline:
-                    raise _held(topic, path)
-                time.sleep(_POLL_SECONDS)
+
+    def until_locked(attempt: Callable[[], bool]) -> None:
+        while not attempt():
+            if time.monotonic() > deadline:
+                raise _held(topic, path)
+            time.sleep(_POLL_SECONDS)
+
+    with _request(folder, topic), _opened(folder / f"{topic}.lease") as lease:
+        # A record lock neither keeps two threads of a process apart nor outlives the closing of
+        # any descriptor of its file: one lease at a time touches that file.
+        until_locked(lambda: _try_flock(lease))
+        with _opened(path) as descriptor:
+            until_locked(lambda: _try_lock(descriptor))
             yield
-    finally:
-        request.unlink(missing_ok=True)
 
 
 def lock_path(folder: Path, topic: str) -> Path:
@@ -129,16 +136,51 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
+def _try_flock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _request(folder: Path, topic: str) -> Iterator[None]:
+    name = f"{topic}.yield.{uuid.uuid4().hex}"
+    # Locked before it has its name: whoever finds it unlocked takes it for a dead process's.
+    unnamed, request = folder / f".{name}", folder / name
+    with _opened(unnamed) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        unnamed.rename(request)
+        try:
+            yield
+        finally:
+            request.unlink(missing_ok=True)
+
+
 def _living_requests(folder: Path, topic: str) -> list[Path]:
     living = []
     for request in folder.glob(f"{topic}.yield.*"):
         try:
-            os.kill(int(request.suffix[1:]), 0)
-            living.append(request)
-        except ProcessLookupError:
-            request.unlink(missing_ok=True)
-        except PermissionError:
-            living.append(request)
+            descriptor = os.open(request, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            if _try_flock(descriptor):
+                request.unlink(missing_ok=True)
+            else:
+                living.append(request)
+        finally:
+            os.close(descriptor)
     return living
 
 

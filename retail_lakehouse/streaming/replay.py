@@ -7,20 +7,25 @@ committed before outcomes: a kill between the two is mended by the next replay, 
 record's coordinates among the rows and only writes its outcome.
 """
 
-import datetime as dt
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from retail_lakehouse.contracts.events import EVENT_ID_FIELD, EventContract, event_named
+from retail_lakehouse.contracts.events import (
+    EVENT_ID_FIELD,
+    EVENT_TIME_FIELD,
+    EventContract,
+    event_named,
+)
 from retail_lakehouse.contracts.mark import Mark, MarkKind
+from retail_lakehouse.contracts.reasons import Reason
 from retail_lakehouse.contracts.tables import event_table, quarantine_table
 from retail_lakehouse.dedupe.decide import Verdict, decide
-from retail_lakehouse.dedupe.records import Longs, Records
+from retail_lakehouse.dedupe.records import HOUR_MS, Longs, Records
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.streaming.arguments import job_arguments
 from retail_lakehouse.streaming.lock import topic_lease
@@ -101,25 +106,25 @@ class _Replay:
         self._quarantine = JobTable(spark, catalog, quarantine_table(event))
 
     def run(self, selection: ReplaySelection) -> ReplayReport:
-        from pyspark.sql import functions as f
-
         from retail_lakehouse.streaming import transform
-        from retail_lakehouse.streaming.coordinates import at, collected, utc, without
+        from retail_lakehouse.streaming.coordinates import collected, without
 
-        marks = self._rows.last_mark(), self._quarantine.last_mark()
-        rows_mark, quarantine_mark = marks
-        if quarantine_mark is None:
+        rows_mark, quarantine_mark = self._rows.last_mark(), self._quarantine.last_mark()
+        if quarantine_mark is None or rows_mark is None:
             raise ReplayError(
-                f"{self._quarantine.name} has never been written: there is nothing to replay."
+                f"{self._quarantine.name} or its event table has never been written: there is "
+                "nothing to replay. Let the streaming job finish its first batch."
             )
-        chosen = self._chosen(selection, quarantine_mark.topic_id).cache()
+        chosen = self._chosen(selection, rows_mark).cache()
         judged = transform.judged(chosen, self._event, {}).cache()
         try:
             records = collected(judged)
-            landed_before = self._landed_coordinates(records, quarantine_mark.topic_id)
+            if not len(records):
+                return ReplayReport(0, 0, 0, 0, {})
+            landed_before = self._landed_coordinates(records, rows_mark.topic_id)
             # Past the horizon a stream lands without a search; a replay comes after it and must
             # not double what is there, so it searches without a horizon.
-            landed_keys = _TableKeys(self._rows, judged)
+            landed_keys = _TableKeys(self._rows, self._event, judged, records)
             verdict = decide(records, landed_keys, _FOREVER_HOURS).verdict
             lands = records.good & (verdict == Verdict.LANDS) & ~landed_before
             duplicate = records.good & (verdict == Verdict.DUPLICATE) & ~landed_before
@@ -128,30 +133,24 @@ class _Replay:
                     without(judged, records.partition[~lands], records.offset[~lands]),
                     self._rows.contract,
                     self._event.topic,
-                    quarantine_mark.topic_id,
-                    utc(self._started_ms),
+                    rows_mark.topic_id,
+                    self._started_ms,
                 )
-                mark = self._carried(rows_mark or quarantine_mark)
-                self._rows.append(rows.coalesce(1), mark, self._rows.landing_spec_id())
+                self._rows.append(
+                    rows.coalesce(1), self._carried(rows_mark), self._rows.landing_spec_id()
+                )
             now_landed = lands | landed_before
-            outcome = (
-                f.when(at(records.partition[now_landed], records.offset[now_landed]), "landed")
-                .when(at(records.partition[duplicate], records.offset[duplicate]), "duplicate")
-                .otherwise("kept")
-            )
-            outcomes = self._outcomes(judged, outcome, quarantine_mark.topic_id).cache()
+            outcome = np.select([now_landed, duplicate], ["landed", "duplicate"], "kept")
+            outcomes = self._outcomes(judged, chosen, records, outcome, rows_mark.topic_id).cache()
             kept = Counter(
-                {
-                    r["reason"]: r["count"]
-                    for r in _kept(outcomes).groupBy("reason").count().collect()
-                }
+                row["reason"]
+                for row in outcomes.where("outcome = 'kept'").select("reason").collect()
             )
-            if len(records):
-                self._quarantine.append(
-                    outcomes.coalesce(1),
-                    self._carried(quarantine_mark),
-                    self._quarantine.landing_spec_id(),
-                )
+            self._quarantine.append(
+                outcomes.coalesce(1),
+                self._carried(quarantine_mark),
+                self._quarantine.landing_spec_id(),
+            )
             outcomes.unpersist()
         finally:
             judged.unpersist()
@@ -167,11 +166,19 @@ class _Replay:
     def _carried(self, mark: Mark) -> Mark:
         return mark.carried(MarkKind.REPLAY, self._run_id, self._started_ms)
 
-    def _chosen(self, selection: ReplaySelection, topic_id: str) -> "DataFrame":
-        """The chosen records under the names of Spark's Kafka source, each once."""
+    def _chosen(self, selection: ReplaySelection, rows_mark: Mark) -> "DataFrame":
+        """The chosen records under the names of Spark's Kafka source, each once, with its reason.
+
+        Only what the event table's `until` covers: above it a batch is still to be landed, and a
+        replayed record would come before the first arrival of its key.
+        """
         from pyspark.sql import functions as f
 
-        table = self._spark.table(self._quarantine.name).where(f.col("kafka_topic_id") == topic_id)
+        from retail_lakehouse.streaming.coordinates import below
+
+        table = self._spark.table(self._quarantine.name).where(
+            (f.col("kafka_topic_id") == rows_mark.topic_id) & below(rows_mark.until)
+        )
         settled = table.where(f.col("outcome").isin("landed", "duplicate"))
         originals = table.where(f.col("outcome") == "quarantined")
         if selection.reasons:
@@ -195,6 +202,7 @@ class _Replay:
                 f.col("kafka_partition").alias("partition"),
                 f.col("kafka_offset").alias("offset"),
                 f.col("kafka_timestamp").cast("timestamp").alias("timestamp"),
+                f.col("reason").alias("first_reason"),
             )
         )
 
@@ -216,45 +224,82 @@ class _Replay:
             dtype=np.bool_,
         )
 
-    def _outcomes(self, judged: "DataFrame", outcome: Any, topic_id: str) -> "DataFrame":
+    def _outcomes(
+        self,
+        judged: "DataFrame",
+        chosen: "DataFrame",
+        records: Records,
+        outcome: npt.NDArray[np.str_],
+        topic_id: str,
+    ) -> "DataFrame":
+        """The quarantine's rows that say what became of each record.
+
+        One that is good now keeps the reason it was quarantined for; one that is kept has the
+        reason that holds today.
+        """
+        import pandas as pd
         from pyspark.sql import functions as f
 
         from retail_lakehouse.streaming import transform
-        from retail_lakehouse.streaming.coordinates import utc
 
+        key = ["kafka_partition", "kafka_offset"]
+        decided = self._spark.createDataFrame(
+            pd.DataFrame(
+                {key[0]: records.partition, key[1]: records.offset, "decided": list(outcome)}
+            )
+        )
+        first = chosen.select(
+            f.col("partition").alias(key[0]), f.col("offset").alias(key[1]), "first_reason"
+        )
+        kept = f.col("decided") == "kept"
         settled = (
             judged.where(f.col("packed").isNull())
-            .withColumn("detail", f.coalesce("detail", f.lit("Good by today's contract.")))
-            .withColumn("reason", f.coalesce("reason", f.lit("conflict")))
+            .join(f.broadcast(decided), key)
+            .join(f.broadcast(first), key)
+            .withColumn(
+                "detail",
+                f.coalesce(
+                    "detail",
+                    f.when(kept, transform.CONFLICT_DETAIL).otherwise("Good by today's contract."),
+                ),
+            )
+            .withColumn(
+                "reason",
+                f.coalesce(
+                    "reason",
+                    f.when(kept, Reason.CONFLICT.value).otherwise(f.col("first_reason")),
+                ),
+            )
+            .withColumn("outcome", f.col("decided"))
+            .withColumn("replay_id", f.lit(self._run_id))
         )
-        rows = transform.quarantine_rows(
-            settled, self._quarantine.contract, self._event, topic_id, utc(self._started_ms)
+        return transform.quarantine_rows(
+            settled, self._quarantine.contract, self._event, topic_id, self._started_ms
         )
-        return rows.withColumn("outcome", outcome).withColumn("replay_id", f.lit(self._run_id))
 
 
 class _TableKeys:
     """What has landed of the replayed records' keys, read from the table once."""
 
-    def __init__(self, table: "JobTable", judged: "DataFrame") -> None:
+    def __init__(
+        self, table: "JobTable", event: EventContract, judged: "DataFrame", records: Records
+    ) -> None:
         from pyspark.sql import functions as f
 
         from retail_lakehouse.streaming.index_sync import keys_of
 
-        good = judged.where(f.col("packed").isNull() & f.col("reason").isNull())
-        wanted = good.select(EVENT_ID_FIELD, f.date_trunc("hour", "event_ts").alias("hour"))
-        span = wanted.agg(f.min("hour"), f.max("hour")).first()
         self._found: dict[tuple[int, int, int], int] = {}
-        if span is None or span[0] is None:
+        hours = records.event_hour[records.good]
+        if not len(hours):
             return
+        good = judged.where(f.col("packed").isNull() & f.col("reason").isNull())
+        span = int(hours.min()) * HOUR_MS, (int(hours.max()) + 1) * HOUR_MS - 1
         rows = (
             judged.sparkSession.table(table.name)
-            .where(f.col("event_ts").between(span[0], span[1] + dt.timedelta(hours=1)))
-            .join(
-                f.broadcast(wanted.select(EVENT_ID_FIELD).distinct()), EVENT_ID_FIELD, "left_semi"
-            )
+            .where(f.col(EVENT_TIME_FIELD).between(*span))
+            .join(f.broadcast(good.select(EVENT_ID_FIELD).distinct()), EVENT_ID_FIELD, "left_semi")
         )
-        for numbers in keys_of(rows, table.contract.event or ""):
+        for numbers in keys_of(rows, event.name):
             for hour, high, low, content in numbers.tolist():
                 self._found.setdefault((hour, high, low), content)
 
@@ -270,9 +315,3 @@ class _TableKeys:
             np.array([hit is not None for hit in hits], dtype=np.bool_),
             np.array([hit or 0 for hit in hits], dtype=np.int64),
         )
-
-
-def _kept(outcomes: "DataFrame") -> "DataFrame":
-    from pyspark.sql import functions as f
-
-    return outcomes.where(f.col("outcome") == "kept")

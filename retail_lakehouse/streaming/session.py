@@ -35,6 +35,7 @@ def session_config(arguments: JobArguments) -> dict[str, str]:
         "spark.sql.adaptive.enabled": "false",
         "spark.sql.streaming.stopTimeout": "8s",
         "spark.sql.streaming.minBatchesToRetain": "10",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.execution.arrow.maxRecordsPerBatch": "20000",
         "spark.ui.showConsoleProgress": "false",
     }

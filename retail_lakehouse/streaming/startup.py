@@ -6,10 +6,13 @@ A job never steps over a loss by itself: it stops with a sentence that says what
 accept it. Exit status 3 tells the supervisor that starting again by itself is no use.
 """
 
+import logging
 from collections.abc import Mapping
 
 from retail_lakehouse.contracts.mark import Mark
 from retail_lakehouse.streaming.kafka import EARLIEST, TopicFacts
+
+logger = logging.getLogger(__name__)
 
 EXIT_LOSS = 3
 
@@ -18,8 +21,13 @@ class LossError(RuntimeError):
     """Records are gone, or cannot be told from others; a person has to say what holds."""
 
 
-def check_topic(topic: str, live: TopicFacts, marks: list[Mark | None], accepted: str) -> None:
+def check_topic(
+    topic: str, live: TopicFacts, rows: Mark | None, quarantine: Mark | None, accepted: str
+) -> None:
     """Refuses a topic that is not the one the marks speak of.
+
+    The event table's last mark decides, and the quarantine's before there is one: a quarantine
+    may go for long without a commit, so its mark may be of a topic whose loss has been accepted.
 
     Raises:
         LossError: the topic was made again, or its records carry a producer's clock.
@@ -29,17 +37,21 @@ def check_topic(topic: str, live: TopicFacts, marks: list[Mark | None], accepted
             f"The topic {topic} has message.timestamp.type={live.timestamp_type}: a record's fate "
             "would hang on its producer's clock. Set it to LogAppendTime, then start the job again."
         )
-    for mark in marks:
-        if mark is None or mark.topic_id == live.topic_id or accepted == live.topic_id:
-            continue
-        covered = sum(mark.until.values())
+    mark = quarantine if rows is None else rows
+    if mark is None or mark.topic_id == live.topic_id:
+        return
+    made_again = (
+        f"The topic {topic} was deleted and made again: the table has landed "
+        f"{sum(mark.until.values())} offsets of topic id {mark.topic_id}, and Kafka now has "
+        f"{live.topic_id}. What the old topic held past those offsets is lost."
+    )
+    if accepted != live.topic_id:
         raise LossError(
-            f"The topic {topic} was deleted and made again: the table has landed {covered} offsets "
-            f"of topic id {mark.topic_id}, and Kafka now has {live.topic_id}. What the old topic "
-            "held past those offsets is lost. If that is known, start the job once with "
+            f"{made_again} If that is known, start the job once with "
             f"RETAIL_LAKEHOUSE_ACCEPT_LOSS={live.topic_id}; it then begins at the new topic's "
             "first record."
         )
+    logger.warning("%s This was accepted: going on at the new topic's first record.", made_again)
 
 
 def check_offsets(
@@ -76,13 +88,40 @@ def check_offsets(
             moved[partition] = end
         else:
             continue
-        if accepted != live.topic_id:
+        if accepted == live.topic_id:
+            logger.warning(
+                "Partition %d of %s: %s. This was accepted: going on at offset %d.",
+                partition,
+                topic,
+                lost,
+                moved[partition],
+            )
+        else:
             raise LossError(
                 f"Partition {partition} of {topic}: {lost}. If that is known, start the job once "
                 f"with RETAIL_LAKEHOUSE_ACCEPT_LOSS={live.topic_id}; it then goes on at offset "
                 f"{moved[partition]}."
             )
     return moved
+
+
+def check_quarantine_offsets(
+    topic: str,
+    live: TopicFacts,
+    until: Mapping[int, int],
+    quarantine_until: Mapping[int, int],
+    accepted: str,
+) -> dict[int, int]:
+    """The quarantine's `until` to go on from.
+
+    It lags behind the event table's for as long as no record breaks the contract; what that one
+    covers cannot be lost any more, so only what lies ahead of it is held against Kafka.
+
+    Raises:
+        LossError: Kafka no longer has the records at a partition's `until`.
+    """
+    ahead = {p: offset for p, offset in quarantine_until.items() if offset > until.get(p, 0)}
+    return {**quarantine_until, **check_offsets(topic, live, ahead, accepted)}
 
 
 def starting_offsets(live: TopicFacts, until: Mapping[int, int]) -> dict[int, int]:

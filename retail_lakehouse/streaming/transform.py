@@ -3,7 +3,6 @@
 Here: pure `DataFrame -> DataFrame` functions. Not here: reading, committing, progress.
 """
 
-import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from retail_lakehouse.streaming.schema import judged_schema
 if TYPE_CHECKING:
     import pyarrow as pa
 
+CONFLICT_DETAIL = "An event with this id and hour has landed before with other content."
 LATE_AFTER = "INTERVAL 5 MINUTES"
 """How long after an hour's turn its records still count as on time for the file layout."""
 
@@ -43,6 +43,14 @@ def judged(records: DataFrame, event: EventContract, until: Mapping[int, int]) -
     return columns.mapInArrow(_judging(event.name, dict(until)), judged_schema(event))
 
 
+def utc(milliseconds: int) -> Column:
+    """Epoch milliseconds as a literal UTC timestamp without zone.
+
+    Not through Python's datetime: PySpark reads that in the process's own zone.
+    """
+    return f.timestamp_millis(f.lit(milliseconds)).cast("timestamp_ntz")
+
+
 def packed(judged_rows: DataFrame) -> DataFrame:
     """The Arrow streams of the records' numbers, one a partition that had records."""
     return judged_rows.where(f.col("packed").isNotNull()).select("packed")
@@ -53,14 +61,14 @@ def landing_rows(
     table: TableContract,
     topic: str,
     topic_id: str,
-    ingested_at: dt.datetime,
+    ingested_ms: int,
 ) -> DataFrame:
     """Good judged rows with the table's columns, in its order."""
     good = judged_rows.where(f.col("packed").isNull() & f.col("reason").isNull())
     computed: dict[str, Column] = {
         "event_date": f.to_date("event_ts"),
         "event_hour": f.hour("event_ts"),
-        "ingested_at": f.lit(ingested_at).cast("timestamp_ntz"),
+        "ingested_at": utc(ingested_ms),
         "kafka_topic": f.lit(topic),
         "kafka_topic_id": f.lit(topic_id),
     }
@@ -72,19 +80,23 @@ def quarantine_rows(
     table: TableContract,
     event: EventContract,
     topic_id: str,
-    judged_at: dt.datetime,
+    judged_ms: int,
 ) -> DataFrame:
-    """Bad judged rows with the quarantine table's columns, in its order."""
+    """Bad judged rows with the quarantine table's columns, in its order.
+
+    A replay's rows bring their own `outcome` and `replay_id`.
+    """
     bad = judged_rows.where(f.col("packed").isNull() & f.col("reason").isNotNull())
     computed: dict[str, Column] = {
         "kafka_topic": f.lit(event.topic),
         "kafka_topic_id": f.lit(topic_id),
         "contract_version": f.lit(event.version),
         "quarantine_date": f.to_date("kafka_timestamp"),
-        "judged_at": f.lit(judged_at).cast("timestamp_ntz"),
+        "judged_at": utc(judged_ms),
         "outcome": f.lit("quarantined"),
         "replay_id": f.lit(None).cast("string"),
     }
+    computed = {name: value for name, value in computed.items() if name not in bad.columns}
     return bad.select(*(computed.get(c.name, f.col(c.name)).alias(c.name) for c in table.columns))
 
 

@@ -17,20 +17,20 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
+from retail_lakehouse.contracts.canonical import content_form
 from retail_lakehouse.contracts.events import EventContract
 from retail_lakehouse.contracts.mark import Mark
 from retail_lakehouse.contracts.reasons import Reason
 from retail_lakehouse.contracts.tables import event_table, quarantine_table
-from retail_lakehouse.dedupe.decide import Verdict, decide
+from retail_lakehouse.dedupe.decide import Verdict, decide, searched
 from retail_lakehouse.dedupe.key_index import KeyIndex, Stamp
 from retail_lakehouse.dedupe.records import HOUR_MS, Records
 from retail_lakehouse.streaming import transform
 from retail_lakehouse.streaming.coordinates import (
-    at_or_above,
+    below,
     collected,
     only,
     until_of,
-    utc,
     without,
 )
 from retail_lakehouse.streaming.iceberg import JobTable
@@ -96,9 +96,14 @@ class TopicWriter:
         """Takes up from `progress`, with the index brought to the table's current snapshot."""
         self._progress = progress
         mark = self.rows.last_mark()
-        newest = mark.broker_time.newest_ms if mark else None
-        newest = int(time.time() * 1000) if newest is None else newest
-        self._sync_index(newest // HOUR_MS - self._horizon_hours - 1)
+        oldest = mark.broker_time.oldest_ms if mark else None
+        if oldest is not None:
+            floor = self._floor(oldest)
+        elif self._index.stamp is not None:
+            floor = self._index.oldest_hour
+        else:
+            floor = self._floor(int(time.time() * 1000))
+        self._sync_index(floor)
 
     def write(self, batch: DataFrame, planned_end: "Mapping[int, int]") -> None:
         """Lands one micro-batch whose end offsets (exclusive) are `planned_end`."""
@@ -121,17 +126,15 @@ class TopicWriter:
     def _facts(
         self, records: Records, planned_end: "Mapping[int, int]", started_ms: int
     ) -> BatchFacts:
-        hours = records.event_hour[records.good]
-        if len(hours):
-            floor = self._floor(records)
-            if max(int(hours.min()), floor) < self._index.oldest_hour:
-                self._sync_index(floor)
+        hours = records.event_hour[searched(records, self._horizon_hours)]
+        if len(hours) and int(hours.min()) < self._index.oldest_hour:
+            self._sync_index(self._floor(int(records.broker_ms.min())))
         decision = decide(records, self._index, self._horizon_hours)
         return BatchFacts(records, decision, dict(planned_end), started_ms)
 
-    def _floor(self, records: Records) -> int:
-        """First event hour that a record of the batch may be searched in."""
-        return int(records.broker_ms.min()) // HOUR_MS - self._horizon_hours - 1
+    def _floor(self, broker_ms: int) -> int:
+        """First event hour that the index keeps for records from this broker time on."""
+        return broker_ms // HOUR_MS - self._horizon_hours - KEEP_HOURS_PAST_HORIZON
 
     def _commit_quarantine(self, judged: DataFrame, facts: BatchFacts) -> None:
         progress = self.progress
@@ -146,7 +149,7 @@ class TopicWriter:
         rejected = judged.where(
             f.col("packed").isNull()
             & f.col("reason").isNotNull()
-            & at_or_above(progress.quarantine_until)
+            & ~below(progress.quarantine_until)
         )
         if conflicts.any():
             contradicting = only(
@@ -156,8 +159,7 @@ class TopicWriter:
             )
             rejected = rejected.unionByName(
                 contradicting.withColumn("reason", f.lit(Reason.CONFLICT.value)).withColumn(
-                    "detail",
-                    f.lit("An event with this id and hour has landed before with other content."),
+                    "detail", f.lit(transform.CONFLICT_DETAIL)
                 )
             )
         rows = transform.quarantine_rows(
@@ -165,7 +167,7 @@ class TopicWriter:
             self.quarantine.contract,
             self.event,
             progress.topic_id,
-            utc(facts.started_ms),
+            facts.started_ms,
         )
         self.quarantine.append(rows.coalesce(1), mark, self._quarantine_spec)
         self._progress = after_quarantine(progress, mark)
@@ -180,7 +182,7 @@ class TopicWriter:
             self.rows.contract,
             self.event.topic,
             progress.topic_id,
-            utc(facts.started_ms),
+            facts.started_ms,
         )
         begun = time.monotonic()
         self.rows.append(transform.in_two_files(rows, mark.batch.landed), mark, self._rows_spec)
@@ -193,9 +195,7 @@ class TopicWriter:
                 [records.key_high[landed], records.key_low[landed], records.content[landed]]
             ),
             self._stamp(),
-            self._index.oldest_hour
-            if not len(records)
-            else self._floor(records) - KEEP_HOURS_PAST_HORIZON,
+            self._floor(int(records.broker_ms.min())) if len(records) else self._index.oldest_hour,
         )
         logger.info(
             "Landed %d of %d records in %d ms (%d quarantined, %d duplicates), commit %d ms.",
@@ -216,6 +216,7 @@ class TopicWriter:
             snapshot_id=self.rows.current_snapshot_id(),
             topic_id=self.progress.topic_id,
             until=dict(self.progress.until),
+            content_form=content_form(self.event.fields),
         )
 
     def _expire_now_and_then(self) -> None:

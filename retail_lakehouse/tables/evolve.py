@@ -1,7 +1,8 @@
 """Creating the tables from their contracts and evolving them.
 
 Here: what may change in a live table and how. Not here: the contracts, or data.
-A new nullable column appears; whatever would lose data or break a reader is refused.
+A new nullable column appears, a required one may become optional; whatever would lose data or
+break a reader is refused.
 """
 
 from collections.abc import Iterable
@@ -101,7 +102,7 @@ def _evolve(table: "Table", contract: TableContract, settings: Settings) -> list
             f"{name} has a column {gone} that its contract no longer has: dropping it would lose "
             "its values. Put the column back into the contract."
         )
-    added = []
+    added, loosened = [], []
     for column in contract.columns:
         field = live.get(column.name)
         if field is None:
@@ -122,11 +123,16 @@ def _evolve(table: "Table", contract: TableContract, settings: Settings) -> list
                 f"{name}.{column.name} is optional and the contract now says required, but rows "
                 "without a value may be there. Leave it optional."
             )
-    if added:
+        if field.required and not column.required:
+            loosened.append(column)
+    if added or loosened:
         with table.update_schema() as update:
             for column in added:
                 update.add_column(column.name, iceberg_type(column), doc=column.doc)
+            for column in loosened:
+                update.make_column_optional(column.name)
         changes += [f"added column {column.name}" for column in added]
+        changes += [f"made column {column.name} optional" for column in loosened]
     wanted = table_properties(settings) | {"comment": contract.doc}
     stale = {
         key: value

@@ -51,6 +51,7 @@ def test_a_record_that_is_good_by_todays_contract_lands_and_the_other_is_kept(
     settings = Settings.load({"state_dir": tmp_path / "state", "cache_dir": cache_dir})
     lakehouse = Lakehouse(settings)
     lakehouse.quarantine("inventory", [_good(), b"{"])
+    lakehouse.commit("inventory", 0, quarantined=2)
 
     config = {"ops": {"retail_db__quarantine_replay": {"config": {"event": "inventory"}}}}
     # In a process of its own, as Dagster runs it: it takes the process's environment for Spark.
