@@ -45,7 +45,7 @@ def mark(number: int) -> Mark:
         cluster_id="eTzVN40HScm7euhSpvweLQ",
         topic=INVENTORY.topic,
         topic_id="BPEd-qi-RLGTRqE7rEd_tg",
-        ranges={p: (start, end) for p in range(PARTITIONS)},
+        ranges=dict.fromkeys(range(PARTITIONS), (start, end)),
         until=dict.fromkeys(range(PARTITIONS), end),
         event_time=times,
         broker_time=times,
