@@ -50,7 +50,7 @@ def spark_environment(settings: Settings, java: JavaHome, jars: Sequence[Path]) 
         "spark.ui.enabled": "false",
         "spark.jars": ",".join(str(jar) for jar in jars),
         "spark.local.dir": str(temporary),
-        "spark.driver.extraJavaOptions": _quoted(_JAVA_OPTIONS),
+        "spark.driver.extraJavaOptions": _quoted((*_JAVA_OPTIONS, f"-Djava.io.tmpdir={temporary}")),
     }
     arguments = " ".join(f"--conf {key}={value}" for key, value in options.items())
     return {
