@@ -195,6 +195,39 @@ class Lakehouse:
         table = self.catalog.load_table(contract.identifier)
         append_marked(table, pa.table(columns, schema=schema), mark)
 
+    def replace(self, event: str) -> None:
+        """A `replace` snapshot, as compaction leaves it: other files, the same rows, no mark."""
+        from pyiceberg.table.refs import SnapshotRefType
+        from pyiceberg.table.snapshots import Operation, Summary
+        from pyiceberg.table.update import AddSnapshotUpdate, SetSnapshotRefUpdate
+
+        table = self.table(event)
+        current = table.current_snapshot()
+        totals = {k: v for k, v in current.summary.additional_properties.items() if "total" in k}
+        snapshot = current.model_copy(
+            update={
+                "snapshot_id": current.snapshot_id ^ 1,
+                "parent_snapshot_id": current.snapshot_id,
+                "sequence_number": current.sequence_number + 1,
+                "timestamp_ms": max(now_ms(), current.timestamp_ms + 1),
+                "summary": Summary(Operation.REPLACE, **totals),
+            }
+        )
+        with table.transaction() as transaction:
+            transaction._apply(
+                (
+                    AddSnapshotUpdate(snapshot=snapshot),
+                    SetSnapshotRefUpdate.model_validate(
+                        {
+                            "ref-name": "main",
+                            "type": SnapshotRefType.BRANCH,
+                            "snapshot-id": snapshot.snapshot_id,
+                        }
+                    ),
+                ),
+                (),
+            )
+
     def table(self, event: str) -> Any:
         """The event's table as it is now."""
         return self.catalog.load_table(event_table(event).identifier)

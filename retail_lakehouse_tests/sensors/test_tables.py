@@ -106,3 +106,20 @@ def test_a_missing_catalog_is_a_sentence_and_is_not_made_by_looking(
     result = tick(tables_sensor(settings), iceberg=IcebergCatalogResource.of(settings))
     assert "There is no catalog" in str(result.skip_reason)
     assert not settings.catalog_db.exists()
+
+
+def test_a_compaction_is_no_news_and_hides_none(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick
+) -> None:
+    sensor = tables_sensor(settings)
+    lakehouse.commit("inventory", 3)
+    tick(sensor, iceberg=lakehouse.resource())
+    lakehouse.replace("inventory")
+    assert tick(sensor, iceberg=lakehouse.resource()).asset_events == []
+
+    committed = lakehouse.commit("inventory", 2)
+    lakehouse.replace("inventory")
+    (event,) = tick(sensor, iceberg=lakehouse.resource()).asset_events
+    assert values(event)["rows_added"] == 2
+    assert isinstance(event, dg.AssetMaterialization)
+    assert event.tags == {"dagster/data_version": str(committed)}
