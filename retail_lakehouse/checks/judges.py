@@ -48,7 +48,8 @@ def judge_job(stream: StreamLook, event: str, settings: Settings, levels: Servic
     """The job runs and commits while there is something to commit.
 
     Stalled: records wait, and no mark came within `stalled_after_triggers` intervals. An interval
-    is the trigger, or the last batch where that took longer, and at start none counts yet.
+    is the trigger, or the last batch where that took longer. A run that has not committed yet is
+    warming up: it has as long as a record may take to land.
     """
     run, topic, table = stream.jobs[event], stream.topics[event], stream.tables[event]
     figures: dict[str, Figure] = {"state": run.state.value}
@@ -69,16 +70,22 @@ def judge_job(stream: StreamLook, event: str, settings: Settings, levels: Servic
     if quiet_since is None or topic.backlog == 0:
         return Verdict(True, f"The {event} job runs; {topic.backlog} records wait.", figures)
     patience = levels.stalled_after_triggers * max(settings.trigger, _batch_seconds(table))
+    is_warming_up = quiet_since != table.committed_at_ms
+    if is_warming_up:
+        patience = max(patience, levels.ingest_lag_seconds)
     quiet = _seconds(quiet_since, stream.at_ms)
     figures |= {"quiet_seconds": quiet, "stalled_after_seconds": round(patience, 1)}
     if quiet > patience:
         return Verdict(
             False,
             f"The {event} job is stalled: {topic.backlog} records wait and nothing was committed "
-            f"for {quiet:.0f} s ({levels.stalled_after_triggers} intervals are {patience:.0f} s). "
+            f"for {quiet:.0f} s, more than the {patience:.0f} s that it may take. "
             "Read the job's log; restart it: it goes on where its tables' marks end.",
             figures,
         )
+    if is_warming_up:
+        words = f"The {event} job runs for {quiet:.0f} s and has yet to commit its first batch."
+        return Verdict(True, words, figures)
     return Verdict(True, f"The {event} job runs and commits; {topic.backlog} wait.", figures)
 
 

@@ -60,10 +60,14 @@ def stream_sensor(settings: Settings) -> dg.SensorDefinition:
 
 
 def _drained(stream: StreamLook, memory: Memory) -> dict[str, int]:
+    """When nothing waited for the last time; before the first mark ever, when first looked at."""
     drained: dict[str, int] = memory.facts.setdefault("drained_at_ms", {})
     for event in EVENTS:
         topic = stream.topics[event.name]
-        if isinstance(topic, TopicLook) and topic.landed_until is not None and not topic.backlog:
+        if not isinstance(topic, TopicLook):
+            continue
+        never_landed = topic.landed_until is None
+        if (never_landed and event.name not in drained) or not (never_landed or topic.backlog):
             drained[event.name] = stream.at_ms
     return drained
 

@@ -91,9 +91,12 @@ def test_a_job_whose_batches_are_longer_than_its_trigger_is_given_their_time() -
     assert judge_job(slow, "inventory", SETTINGS, LEVELS).passed
 
 
-def test_a_job_that_has_just_started_is_not_stalled_by_what_came_before() -> None:
-    fresh = stream(end=150, committed_ago=9_999, started_ago=20)
-    assert judge_job(fresh, "inventory", SETTINGS, LEVELS).passed
+@pytest.mark.parametrize("started_ago, passed", [(20, True), (119, True), (121, False)])
+def test_a_job_that_has_just_started_has_as_long_as_a_record_may_take_to_land(
+    started_ago: float, passed: bool
+) -> None:
+    fresh = stream(end=150, committed_ago=9_999, started_ago=started_ago)
+    assert judge_job(fresh, "inventory", SETTINGS, LEVELS).passed is passed
 
 
 def test_a_job_whose_topic_cannot_be_read_is_not_called_healthy() -> None:

@@ -109,3 +109,15 @@ def test_rates_come_from_two_looks(settings: Settings, lakehouse: Lakehouse) -> 
     rate = observations(result)[topic_key(INVENTORY)].metadata["records_per_second"].value
     assert isinstance(rate, float)
     assert 45 < rate <= 50
+
+
+def test_lag_before_the_first_commit_ever_counts_from_the_first_look(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick
+) -> None:
+    result = tick(
+        stream_sensor(settings),
+        kafka=FakeKafka({"inventory": 50}),
+        iceberg=lakehouse.resource(),
+        streaming_jobs=FakeJobs(started_at_ms=now_ms()),
+    )
+    assert all(evaluation.passed for evaluation in evaluations(result).values())
