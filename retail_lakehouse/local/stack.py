@@ -232,6 +232,9 @@ class Stack:
     ) -> CommandUnit:
         extra: Mapping[str, str] = {
             "DAGSTER_HOME": str(dagster_home(self._root)),
+            # The first refresh after a long pause takes longer than a tick's usual 60 s, and a
+            # tick that is given up has its result thrown away.
+            "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "300",
             "PYTHONUNBUFFERED": "1",
         }
         command = Command(argv, {**self._environment, **extra})
