@@ -6,14 +6,14 @@ here: the comparison (`check.py`).
 
 import importlib.util
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retail_lakehouse.contracts.tables import DATABASE, DIMENSIONS, EVENT_TABLES
-from retail_lakehouse.contracts.views import MART_SCHEMA, MATERIALIZED_VIEWS
+from retail_lakehouse.contracts.views import MART_SCHEMA, MATERIALIZED_VIEWS, view_named
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.warehouse.client import Session
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import duckdb
 
 _DETAIL = "SELECT name, base FROM local_mv_detail WHERE schema_name = %s"
+_SHOWN = "SELECT GETDATE(), shown.* FROM {view} AS shown"
 _MEMORY_MB = 1024
 
 
@@ -28,39 +29,32 @@ class SnapshotGone(RuntimeError):  # noqa: N818 - a state of the table
     """A snapshot that a view has folded has expired: its rows can no longer be told apart."""
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What the warehouse said of the views, all at one moment.
-
-    `folded` maps each materialized view to the snapshot of its table that it has folded, None for
-    an empty one. `now` maps each view to GETDATE() of the statement that read it, UTC.
-    """
-
-    folded: Mapping[str, int | None]
-    rows: Mapping[str, list[tuple[Any, ...]]]
-    now: Mapping[str, datetime]
+@contextmanager
+def one_moment(session: Session) -> Iterator[None]:
+    """A transaction: refreshes and commits by others meanwhile do not show in it."""
+    session.execute("BEGIN")
+    try:
+        yield
+    finally:
+        session.execute("COMMIT")
 
 
-def ask(session: Session, views: Iterable[str]) -> Said:
-    """Reads the views in one transaction, so that refreshes meanwhile do not show.
+def folded_snapshots(session: Session) -> dict[str, int | None]:
+    """The snapshot that each materialized view has folded, None for an empty one.
 
     `LOCAL_MV_DETAIL` is the stand-in's own: this tool is not for AWS.
     """
-    rows: dict[str, list[tuple[Any, ...]]] = {}
-    now: dict[str, datetime] = {}
-    session.execute("BEGIN")
-    try:
-        detail = dict(session.rows(_DETAIL, (MART_SCHEMA,)))
-        for view in views:
-            found = session.rows(f"SELECT GETDATE(), shown.* FROM {MART_SCHEMA}.{view} AS shown")  # noqa: S608 - names of the contract
-            rows[view] = [row[1:] for row in found]
-            if found:
-                now[view] = found[0][0]
-            else:
-                now[view] = session.rows("SELECT GETDATE()")[0][0]
-    finally:
-        session.execute("COMMIT")
-    return Said(_folded(detail), rows, now)
+    return _folded(dict(session.rows(_DETAIL, (MART_SCHEMA,))))
+
+
+def shown_rows(session: Session, view: str) -> tuple[datetime, list[tuple[Any, ...]]]:
+    """The view's rows, and GETDATE() of the statement that read them, UTC."""
+    name = view_named(view).qualified_name
+    found = session.rows(_SHOWN.replace("{view}", name))
+    if not found:
+        ((now,),) = session.rows("SELECT GETDATE()")
+        return now, []
+    return found[0][0], [row[1:] for row in found]
 
 
 def _folded(detail: Mapping[str, str]) -> dict[str, int | None]:
