@@ -21,7 +21,7 @@ from retail_lakehouse.local.control import (
     SupervisorNotRunningError,
 )
 from retail_lakehouse.local.processes import log_path
-from retail_lakehouse.local.stack import settings_environment
+from retail_lakehouse.local.stack_settings import settings_environment
 from retail_lakehouse.local.supervisor import holder_pid
 from retail_lakehouse.settings import Settings
 

@@ -94,7 +94,9 @@ def _run(settings: Settings, live_timeout: float | None, with_simulator: bool) -
     from retail_lakehouse.local.session import DevSession
     from retail_lakehouse.local.startup import StartCancelledError, StartError
     from retail_lakehouse.local.supervisor import AlreadyRunningError
+    from retail_lakehouse.local.without_pandas import leave_pandas_out
 
+    leave_pandas_out()
     # pyiceberg warns of how it replaces a dimension's rows, which is as it should be.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"pyiceberg\.")
     display = make_display()

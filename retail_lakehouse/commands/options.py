@@ -6,7 +6,6 @@ Belongs here: `--state-dir`, `--set`, exit codes. Doesn't belong here: a setting
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping
 from enum import IntEnum
 from pathlib import Path
@@ -79,14 +78,11 @@ def running_settings(state_dir: Path | None, assignments: list[str] | None = Non
     Raises:
         SettingsError: An assignment is none, or a setting is wrong.
     """
-    from retail_lakehouse.local.stack import settings_file
+    from retail_lakehouse.local.stack_settings import read_settings
     from retail_lakehouse.local.supervisor import holder_pid
 
     own = load_settings(state_dir, assignments)
     if assignments or holder_pid(own.root) is None:
         return own
-    try:
-        told = json.loads(settings_file(own.root).read_text())
-    except (FileNotFoundError, ValueError):
-        return own
-    return Settings.load(told)
+    told = read_settings(own.root)
+    return own if told is None else Settings.load(told)

@@ -11,7 +11,11 @@ from typing import Annotated
 
 import typer
 
-from retail_lakehouse.commands.options import Assignments, StateDir, running_settings
+from retail_lakehouse.commands.options import (
+    Assignments,
+    StateDir,
+    running_settings,
+)
 
 _MISSING = "-"
 
@@ -26,7 +30,9 @@ def status(
     Always exits 0; what is wrong stands under "problems".
     """
     from retail_lakehouse.local.status import collect_status
+    from retail_lakehouse.local.without_pandas import leave_pandas_out
 
+    leave_pandas_out()
     told = collect_status(running_settings(state_dir, assignments))
     if as_json:
         typer.echo(json.dumps(told, indent=2))

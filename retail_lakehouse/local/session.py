@@ -18,7 +18,8 @@ import psutil  # type: ignore[import-untyped]
 
 from retail_lakehouse.local.control import Action, ControlError, ControlServer, ProcessStatus
 from retail_lakehouse.local.live import LiveProbe
-from retail_lakehouse.local.stack import Stack, settings_file, write_settings
+from retail_lakehouse.local.stack import Stack
+from retail_lakehouse.local.stack_settings import settings_file, write_settings
 from retail_lakehouse.local.startup import StepReport, run_steps
 from retail_lakehouse.local.supervisor import Supervisor
 from retail_lakehouse.settings import Settings

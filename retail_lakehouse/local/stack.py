@@ -6,9 +6,9 @@ them. Doesn't belong here: keeping them alive (`supervisor.py`), showing it (`co
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
+import shutil
 import sys
 import threading
 import time
@@ -29,6 +29,7 @@ from retail_lakehouse.local.dagster_workspace import (
 )
 from retail_lakehouse.local.keeper import CommandUnit, Unit
 from retail_lakehouse.local.processes import Command, log_tail
+from retail_lakehouse.local.stack_settings import settings_environment
 from retail_lakehouse.local.startup import StartCancelledError, Step
 from retail_lakehouse.local.supervisor import Supervisor
 from retail_lakehouse.settings import ENV_PREFIX, LOOPBACK, Settings
@@ -49,28 +50,6 @@ _SERVERS_STAGE = 1
 
 class StackError(RuntimeError):
     """A part of the stack did not come up."""
-
-
-def settings_file(root: Path) -> Path:
-    """Where the settings of the running stack stand, for those who ask about it."""
-    return root / "run" / "settings.json"
-
-
-def settings_environment(settings: Settings) -> dict[str, str]:
-    """The environment that gives another process the same settings."""
-    told = settings.model_dump(mode="json", include=settings.model_fields_set | {"state_dir"})
-    told["state_dir"] = str(settings.root)
-    told["cache_dir"] = str(settings.cache)
-    return {f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in told.items()}
-
-
-def write_settings(settings: Settings) -> None:
-    """Write down the settings of the stack that starts now."""
-    told = settings.model_dump(mode="json", exclude_none=True)
-    told["state_dir"] = str(settings.root)
-    path = settings_file(settings.root)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(told, indent=1))
 
 
 def ensure_password(path: Path) -> bool:
@@ -157,7 +136,7 @@ class Stack:
         return [
             BrokerUnit(self._make_broker),
             self._unit("warehouse", self._warehouse_argv(), stage=_SERVERS_STAGE),
-            *(CommandUnit(self._root, event, partial(self._job, event)) for event in JOBS),
+            *(self._job_unit(event) for event in JOBS),
             self._unit("simulator", [python, "-m", "retail_lakehouse.cli", "simulate"]),
             self._unit(
                 "dagster-code-server",
@@ -259,11 +238,27 @@ class Stack:
         given = (f"--{name}={value}" for name, value in arguments.items())
         return [sys.executable, "-m", module, *given]
 
+    def _job_unit(self, event: str) -> CommandUnit:
+        # Spark copies its jars there, and a killed one leaves them: 40 MB for each death.
+        temporary = self._spark_dir(event)
+        return CommandUnit(
+            self._root,
+            event,
+            partial(self._job, event),
+            before_start=lambda: shutil.rmtree(temporary, ignore_errors=True),
+        )
+
+    def _spark_dir(self, event: str) -> Path:
+        return self._root / "run" / "spark" / event
+
     def _job(self, event: str) -> Command:
         from retail_lakehouse.local.spark import job_command
 
         told = job_command(self._settings, event, self._found_java(), self._resolved("spark"))
-        return Command(told.argv, {**self._environment, **told.env})
+        temporary = self._spark_dir(event)
+        temporary.mkdir(parents=True, exist_ok=True)
+        environment = {**self._environment, **told.env, "SPARK_LOCAL_DIRS": str(temporary)}
+        return Command(told.argv, environment)
 
     def _make_broker(self) -> Broker:
         from retail_lakehouse.local.broker import Broker

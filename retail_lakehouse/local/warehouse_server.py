@@ -12,16 +12,13 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
 
 from retail_lakehouse.local.warehouse.engine import Engine, EngineSettings
 from retail_lakehouse.local.warehouse.errors import StartError
 from retail_lakehouse.local.warehouse.server import Server
+from retail_lakehouse.local.without_pandas import leave_pandas_out
 
 _log = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"
@@ -131,24 +128,9 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-class _WithoutPandas(MetaPathFinder):
-    """Hides pandas from this process.
-
-    DuckDB and pyarrow import it where it is installed, to look for its types: 5 s and 90 MB for
-    a process that never sees a data frame.
-    """
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname == "pandas":
-            raise ModuleNotFoundError("pandas is not used by the warehouse", name=fullname)
-        return None
-
-
 def main() -> int:
     """Runs the server; 0 after a clean stop, 1 with a sentence when it cannot start."""
-    sys.meta_path.insert(0, _WithoutPandas())
+    leave_pandas_out()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     server = WarehouseServer(**vars(_arguments()))
     try:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from retail_lakehouse.contracts.mark import Counts, Mark, MarkKind, TimeRange
+from retail_lakehouse.contracts.tables import TABLES
 from retail_lakehouse.contracts.topics import TOPICS
 from retail_lakehouse.contracts.views import VIEWS
 from retail_lakehouse.local import facts
@@ -16,6 +19,8 @@ from retail_lakehouse.local.facts import TableFacts, ViewFacts, events_per_secon
 from retail_lakehouse.local.live import what_is_missing
 from retail_lakehouse.local.status import collect_status, pulse
 from retail_lakehouse.settings import Settings
+from retail_lakehouse.tables.catalog import open_catalog, prepare_catalog
+from retail_lakehouse.tables.evolve import ensure_tables
 from retail_lakehouse.tables.marks import MarkedSnapshot
 
 
@@ -158,3 +163,25 @@ def test_a_start_that_is_not_live_says_how_far_its_events_came(tmp_path: Path) -
     assert "mart.stock_now has not been" in what_is_missing(told, now_ms - 1000, now_ms)
     told["views"] = {"mart.stock_now": {"refreshed_age_seconds": 0.1}}
     assert "shows no event of this start" in what_is_missing(told, now_ms - 1000, now_ms)
+
+
+def test_tables_without_a_commit_are_listed_with_no_age(tmp_path: Path) -> None:
+    settings = Settings.load({"state_dir": tmp_path})
+    prepare_catalog(settings)
+    ensure_tables(open_catalog(settings), settings)
+    code = f"""
+import json
+from pathlib import Path
+from retail_lakehouse.local.status import collect_status
+from retail_lakehouse.local.without_pandas import leave_pandas_out
+from retail_lakehouse.settings import Settings
+leave_pandas_out()
+print(json.dumps(collect_status(Settings.load({{"state_dir": Path({str(tmp_path)!r})}}))))
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    tables = json.loads(answer.stdout)["tables"]
+    assert tables.keys() == {table.qualified_name for table in TABLES}
+    assert tables["retail_db.inventory_events"]["rows"] == 0
+    assert tables["retail_db.inventory_events"]["age_seconds"] is None
