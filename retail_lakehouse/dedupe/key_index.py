@@ -115,7 +115,7 @@ class KeyIndex:
         try:
             self._load()
         except _DAMAGE as error:
-            if not isinstance(error, FileNotFoundError):
+            if (self._folder / "manifest.json").exists():
                 logger.warning(
                     "The dedupe index in %s is damaged (%s): rebuilding.", self._folder, error
                 )

@@ -7,6 +7,7 @@ from pyspark.sql import types as t
 
 from retail_lakehouse.contracts.events import EventContract
 from retail_lakehouse.contracts.fields import Column, Field, Kind
+from retail_lakehouse.contracts.tables import event_table, quarantine_table
 
 _PLAIN: dict[Kind, t.DataType] = {
     Kind.STRING: t.StringType(),
@@ -18,6 +19,13 @@ _PLAIN: dict[Kind, t.DataType] = {
     Kind.BOOLEAN: t.BooleanType(),
     Kind.DOUBLE: t.DoubleType(),
 }
+
+
+_OF_THE_RECORD = (
+    *("kafka_partition", "kafka_offset", "kafka_timestamp", "kafka_key"),
+    *("raw", "reason", "detail"),
+)
+_OF_THE_ROW = ("event_ts", "extra")
 
 
 def spark_type(column: Column | Field) -> t.DataType:
@@ -36,15 +44,12 @@ def judged_schema(event: EventContract) -> t.StructType:
     return t.StructType(
         [
             t.StructField("packed", t.BinaryType()),
-            t.StructField("kafka_partition", t.IntegerType()),
-            t.StructField("kafka_offset", t.LongType()),
-            t.StructField("kafka_timestamp", t.TimestampNTZType()),
-            t.StructField("kafka_key", t.BinaryType()),
-            t.StructField("raw", t.BinaryType()),
-            t.StructField("reason", t.StringType()),
-            t.StructField("detail", t.StringType()),
-            *(t.StructField(field.name, spark_type(field)) for field in event.fields),
-            t.StructField("event_ts", t.TimestampNTZType()),
-            t.StructField("extra", t.StringType()),
+            *(_nullable(quarantine_table(event).column(name)) for name in _OF_THE_RECORD),
+            *(_nullable(field) for field in event.fields),
+            *(_nullable(event_table(event).column(name)) for name in _OF_THE_ROW),
         ]
     )
+
+
+def _nullable(column: Column | Field) -> t.StructField:
+    return t.StructField(column.name, spark_type(column))

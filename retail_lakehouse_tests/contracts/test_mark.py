@@ -1,0 +1,129 @@
+"""Rules of the mark: it survives a summary as it is, and a damaged one is never half read."""
+
+import json
+from dataclasses import fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retail_lakehouse.contracts.mark import (
+    SUMMARY_KEY,
+    Counts,
+    Mark,
+    MarkError,
+    MarkKind,
+    TimeRange,
+)
+
+_LONGS = st.integers(0, 2**62)
+_COUNTS = st.builds(Counts, *(_LONGS for _ in fields(Counts)))
+_TIMES = st.one_of(st.just(TimeRange()), st.builds(TimeRange, _LONGS, _LONGS))
+MARKS = st.builds(
+    Mark,
+    kind=st.sampled_from(MarkKind),
+    cluster_id=st.text(max_size=22),
+    topic=st.text(max_size=30),
+    topic_id=st.text(max_size=22),
+    ranges=st.dictionaries(st.integers(0, 99), st.tuples(_LONGS, _LONGS), max_size=5),
+    until=st.dictionaries(st.integers(0, 99), _LONGS, max_size=5),
+    event_time=_TIMES,
+    broker_time=_TIMES,
+    batch=_COUNTS,
+    total=_COUNTS,
+    batch_started_ms=_LONGS,
+    previous_commit_ms=st.one_of(st.none(), _LONGS),
+    contract_version=st.integers(1, 99),
+    run_id=st.text(max_size=20),
+    engine=st.sampled_from(["spark", "embedded"]),
+)
+
+
+def example_mark() -> Mark:
+    return Mark(
+        kind=MarkKind.STREAM,
+        cluster_id="c",
+        topic="t",
+        topic_id="i",
+        ranges={0: (3, 5)},
+        until={0: 5, 1: 9},
+        event_time=TimeRange(1, 2),
+        broker_time=TimeRange(3, 4),
+        batch=Counts(read=2, landed=2),
+        total=Counts(read=14, landed=12, quarantined=1, duplicates=1),
+        batch_started_ms=7,
+        previous_commit_ms=None,
+        contract_version=1,
+        run_id="r",
+        engine="spark",
+    )
+
+
+@given(MARKS)
+def test_a_mark_comes_out_of_a_summary_as_it_went_in(mark: Mark) -> None:
+    summary = {"added-records": "7", **mark.to_summary()}
+    assert Mark.from_summary(summary) == mark
+    assert all(isinstance(value, str) for value in summary.values())
+
+
+def test_a_commit_without_a_mark_has_none() -> None:
+    assert Mark.from_summary({"added-records": "7"}) is None
+
+
+def _without(name: str) -> str:
+    raw = json.loads(example_mark().to_summary()[SUMMARY_KEY])
+    del raw[name]
+    return json.dumps(raw)
+
+
+def _with(**changes: object) -> str:
+    return json.dumps(json.loads(example_mark().to_summary()[SUMMARY_KEY]) | changes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "null",
+        "[]",
+        "7",
+        '{"version":1',
+        *(_without(field.name) for field in fields(Mark)),
+        _with(kind="other"),
+        _with(ranges=[[0, 1]]),
+        _with(ranges={"0": [1]}),
+        _with(until={"x": 1}),
+        _with(until=None),
+        _with(batch={"read": 1, "colour": 2}),
+        _with(batch={"read": "many"}),
+        _with(total=7),
+        _with(total={"read": float("inf")}),
+        _with(event_time={"oldest_ms": []}),
+        _with(version="1"),
+        _with(version=None),
+    ],
+)
+def test_a_damaged_mark_is_an_error_that_says_what_to_do(text: str) -> None:
+    with pytest.raises(MarkError, match="Compare it with the commit before it"):
+        Mark.from_summary({SUMMARY_KEY: text})
+
+
+def test_a_mark_of_a_newer_program_is_refused_by_its_version() -> None:
+    with pytest.raises(
+        MarkError, match=r"^A commit carries a mark of version 2.*update the program"
+    ):
+        Mark.from_summary({SUMMARY_KEY: _with(version=2, added_later=True)})
+
+
+def test_what_moves_no_offset_carries_offsets_and_totals_over() -> None:
+    before = example_mark()
+    carried = before.carried(MarkKind.REPLAY, "r2", 99)
+    assert (carried.until, carried.total, carried.topic_id) == (before.until, before.total, "i")
+    assert (carried.ranges, carried.batch, carried.event_time) == ({}, Counts(), TimeRange())
+    assert (carried.kind, carried.run_id, carried.batch_started_ms) == (MarkKind.REPLAY, "r2", 99)
+
+
+def test_counts_add_up_name_by_name() -> None:
+    assert Counts(1, 2, 3, 4, 5, 6) + Counts(10, 20, 30, 40, 50, 60) == Counts(
+        11, 22, 33, 44, 55, 66
+    )

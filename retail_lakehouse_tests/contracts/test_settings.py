@@ -1,0 +1,59 @@
+"""Rules of the settings: a fault is one sentence that names the variable to change."""
+
+import pytest
+
+from retail_lakehouse.settings import Settings, SettingsError
+
+
+@pytest.mark.parametrize(
+    "overrides, parts",
+    [
+        ({"broker_port": 80}, ["broker_port", "it was 80", "RETAIL_LAKEHOUSE_BROKER_PORT"]),
+        ({"trigger_seconds": 0}, ["trigger_seconds", "greater than 0"]),
+        ({"dedupe_horizon_hours": 0}, ["dedupe_horizon_hours"]),
+        ({"profile": "moon"}, ["profile", "'moon'", "RETAIL_LAKEHOUSE_PROFILE"]),
+        ({"colour": "red"}, ["colour"]),
+        ({"broker_port": 5000, "dagster_port": 5000}, ["broker_port", "dagster_port", "the same"]),
+        ({"profile": "aws"}, ["the aws profile needs", "RETAIL_LAKEHOUSE_BOOTSTRAP_SERVERS"]),
+        ({"malformed_share": 0.5, "late_share": 0.5}, ["add up to 1 or more", "lower one"]),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(overrides: dict[str, object], parts: list[str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(overrides)
+    told = str(caught.value)
+    assert "\n" not in told
+    assert told.endswith(".")
+    for part in parts:
+        assert part in told
+
+
+def test_two_faults_are_two_sentences() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.load({"broker_port": 80, "spark_cores": 0})
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_the_environment_is_read_when_settings_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETAIL_LAKEHOUSE_TRIGGER_SECONDS", "2.5")
+    assert Settings.load().trigger == 2.5
+    assert Settings.load({"trigger_seconds": 3}).trigger == 3
+
+
+def test_what_is_not_given_follows_the_profile() -> None:
+    aws = Settings.load(
+        {
+            "profile": "aws",
+            "bootstrap_servers": "b:9098",
+            "warehouse_host": "h",
+            "aws_region": "ap-south-1",
+            "warehouse_location": "s3://b/w",
+            "checkpoint_location": "s3://b/c",
+        }
+    )
+    local = Settings.load({"bootstrap_servers": ""})
+    assert (local.trigger, aws.trigger) == (4.0, 60.0)
+    assert (local.retention_minutes, aws.retention_minutes) == (15, 10_080)
+    assert (local.refresh_seconds, aws.refresh_seconds) == (15, 300)
+    assert local.kafka_bootstrap == f"127.0.0.1:{local.broker_port}"
+    assert aws.warehouse_uri == "s3://b/w"
