@@ -16,6 +16,7 @@ from retail_lakehouse.local.ledger_state import LedgerTopic
 logger = logging.getLogger(__name__)
 
 _QUIET_SECONDS = 1.0
+_QUIET_AT_MOST_SECONDS = 10.0
 _SILENCE_SECONDS = 30.0
 _BATCH_RECORDS = 10_000
 _POLL_SECONDS = 0.2
@@ -74,12 +75,17 @@ def resolve_open(ledger: Ledger, kafka: Mapping[str, Any]) -> int:
 
 
 def _quiet_topics(kafka: Mapping[str, Any], names: list[str]) -> tuple[TopicDescription, ...]:
-    """The topics once nothing arrives any more: a killed producer's last request may be late."""
+    """The topics once nothing arrives any more: a killed producer's last request may be late.
+
+    Not waited for without end: other producers may never pause.
+    """
+    deadline = time.monotonic() + _QUIET_AT_MOST_SECONDS
     before = describe_topics(kafka, names)
     while True:
         time.sleep(_QUIET_SECONDS)
         after = describe_topics(kafka, names)
-        if [t.end_offsets for t in before] == [t.end_offsets for t in after]:
+        quiet = [t.end_offsets for t in before] == [t.end_offsets for t in after]
+        if quiet or time.monotonic() > deadline:
             return after
         before = after
 

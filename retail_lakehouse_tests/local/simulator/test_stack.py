@@ -9,74 +9,31 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from retail_lakehouse.contracts.canonical import HASH_MODULUS, content_hash
 from retail_lakehouse.contracts.events import EVENTS, EventContract
 from retail_lakehouse.contracts.judge import Good, judge
-from retail_lakehouse.contracts.topics import TOPICS
-from retail_lakehouse.kafka.admin import describe_topics, topic_names
-from retail_lakehouse.kafka.topics import TopicSpec, ensure_topics
-from retail_lakehouse.local import ports
+from retail_lakehouse.kafka.admin import describe_topics
 from retail_lakehouse.local.broker import Broker
-from retail_lakehouse.local.java import JavaHome
 from retail_lakehouse.local.ledger import Ledger
 from retail_lakehouse.local.simulator import Shares, SimulatorOptions, run_simulator
 from retail_lakehouse.local.simulator.resolution import bind_to_kafka, resolve_open
+from retail_lakehouse_tests.local.simulator.conftest import NAMES, PARTITIONS, client_of
 
 pytestmark = pytest.mark.stack
 
-PARTITIONS = 3
 SHARES = Shares(malformed=0.05, late=0.05, duplicate=0.05, conflict_of_malformed=0.5)
-NAMES = [topic.name for topic in TOPICS]
-
-
-@pytest.fixture(scope="module")
-def killable_broker(
-    tmp_path_factory: pytest.TempPathFactory, java_home: JavaHome, broker_jars: list[Path]
-) -> Iterator[Broker]:
-    """A broker that only these tests use, and may kill."""
-    running = Broker(
-        tmp_path_factory.mktemp("simulator-broker"),
-        java_home,
-        broker_jars,
-        port=ports.free_port(),
-        controller_port=ports.free_port(),
-        heap_mb=256,
-    )
-    running.start(timeout_seconds=120)
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def own_broker(killable_broker: Broker) -> Iterator[Broker]:
-    """The broker, with the platform's topics empty."""
-    client = _client(killable_broker)
-    ensure_topics(
-        client, [TopicSpec(topic.name, PARTITIONS, 1, topic.configs(1)) for topic in TOPICS]
-    )
-    yield killable_broker
-    admin = AdminClient(client)
-    for done in admin.delete_topics(NAMES, operation_timeout=20).values():
-        done.result(timeout=30)
-    while topic_names(client) & set(NAMES):
-        time.sleep(0.1)
-
-
-def _client(broker: Broker) -> dict[str, Any]:
-    return {"bootstrap.servers": broker.bootstrap_servers}
 
 
 def _options(broker: Broker, folder: Path, **changes: Any) -> SimulatorOptions:
     return SimulatorOptions(
-        ledger_folder=folder, kafka=_client(broker), shares=SHARES, seed=5, **changes
+        ledger_folder=folder, kafka=client_of(broker), shares=SHARES, seed=5, **changes
     )
 
 
@@ -143,7 +100,7 @@ def _start_in_a_process(broker: Broker, folder: Path, rate: float) -> subprocess
         from retail_lakehouse.local.simulator import *
         run_until_signalled(SimulatorOptions(
             ledger_folder=Path({str(folder)!r}),
-            kafka={_client(broker)!r},
+            kafka={client_of(broker)!r},
             shares={SHARES!r},
             events_per_second={rate},
             seed=5,
@@ -155,7 +112,7 @@ def _start_in_a_process(broker: Broker, folder: Path, rate: float) -> subprocess
 def _await_records(broker: Broker, count: int) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        topics = describe_topics(_client(broker), NAMES)
+        topics = describe_topics(client_of(broker), NAMES)
         if sum(sum(topic.end_offsets.values()) for topic in topics) >= count:
             return
         time.sleep(0.05)
@@ -171,16 +128,18 @@ def test_the_ledger_says_what_the_topics_hold_over_two_runs(
         report = run_simulator(options)
         assert report.unresolved == 0
         assert report.records == pytest.approx(16_000, rel=0.1)
-    assert _assert_ledger_is_right(_client(own_broker), folder) == pytest.approx(32_000, rel=0.1)
+    assert _assert_ledger_is_right(client_of(own_broker), folder) == pytest.approx(32_000, rel=0.1)
     with Ledger(folder) as ledger:
         kinds = {kind for name in NAMES for kind in ledger.totals(name).kinds}
     assert {"DUPLICATE_SAME_BATCH", "DUPLICATE_NEXT_BATCHES", "CONFLICT"} <= kinds
 
 
 def test_keys_go_where_murmur2_sends_them(own_broker: Broker, tmp_path: Path) -> None:
-    run_simulator(_options(own_broker, tmp_path / "ledger", max_events=2_000))
+    run_simulator(
+        _options(own_broker, tmp_path / "ledger", events_per_second=5_000, max_events=2_000)
+    )
     consumer = Consumer(
-        {**_client(own_broker), "group.id": "keys", "auto.offset.reset": "earliest"}
+        {**client_of(own_broker), "group.id": "keys", "auto.offset.reset": "earliest"}
     )
     consumer.assign([TopicPartition(NAMES[0], p, 0) for p in range(PARTITIONS)])
     checked = 0
@@ -205,7 +164,7 @@ def test_a_killed_simulator_leaves_a_ledger_that_the_topics_complete(
         finally:
             process.kill()
             process.wait()
-        produced = _assert_ledger_is_right(_client(own_broker), folder)
+        produced = _assert_ledger_is_right(client_of(own_broker), folder)
 
 
 def test_a_killed_broker_neither_ends_the_simulator_nor_loses_a_record(
@@ -223,13 +182,13 @@ def test_a_killed_broker_neither_ends_the_simulator_nor_loses_a_record(
     os.kill(pid, signal.SIGKILL)
     time.sleep(4)
     own_broker.start(timeout_seconds=120)
-    topics = describe_topics(_client(own_broker), NAMES)
+    topics = describe_topics(client_of(own_broker), NAMES)
     there = sum(sum(topic.end_offsets.values()) for topic in topics)
     _await_records(own_broker, there + 10_000)
     stop.set()
     thread.join(timeout=20)
     assert reports[0].unresolved == 0
-    assert _assert_ledger_is_right(_client(own_broker), folder) == reports[0].records
+    assert _assert_ledger_is_right(client_of(own_broker), folder) == reports[0].records
 
 
 def test_sigterm_ends_the_simulator_in_order_within_five_seconds(
@@ -245,7 +204,7 @@ def test_sigterm_ends_the_simulator_in_order_within_five_seconds(
         process.kill()
     with Ledger(folder) as ledger:
         assert not ledger.open_batches()
-    _assert_ledger_is_right(_client(own_broker), folder)
+    _assert_ledger_is_right(client_of(own_broker), folder)
 
 
 def test_sigterm_without_a_broker_ends_it_too_and_lists_what_is_unresolved(
@@ -266,7 +225,7 @@ def test_sigterm_without_a_broker_ends_it_too_and_lists_what_is_unresolved(
     with Ledger(folder) as ledger:
         assert sum(ledger.unresolved(name) for name in NAMES) > 0
     own_broker.start(timeout_seconds=120)
-    _assert_ledger_is_right(_client(own_broker), folder)
+    _assert_ledger_is_right(client_of(own_broker), folder)
 
 
 def _murmur2(data: bytes) -> int:
