@@ -287,8 +287,13 @@ def _output_names(tree: exp.Query) -> tuple[str, ...]:
 def _output_name(select: exp.Expr) -> str:
     if isinstance(select, exp.Star) or (isinstance(select, exp.Column) and select.is_star):
         return "*"
-    if select.alias_or_name and not isinstance(select, exp.Func | exp.Literal | exp.Binary):
+    unnamed = (exp.Func, exp.Literal, exp.Binary, exp.Placeholder, exp.Null)
+    if select.alias_or_name and not isinstance(select, unnamed):
         return select.alias_or_name.lower()
+    if isinstance(select, exp.Placeholder):
+        return "?column?"
+    if isinstance(select, exp.CurrentVersion):
+        return "version"
     if isinstance(select, exp.Paren):
         return _output_name(select.this)
     if isinstance(select, exp.Cast):

@@ -175,9 +175,11 @@ def _create_materialized_view(session: Session, statement: Statement) -> None:
         name = _place(session, statement.subject)
         if session.names().find(name) is not None:
             raise WarehouseError("42P07", f'relation "{name}" already exists')
-        plan, definition, _ = refresh.compile_view(statement, session.names(), statement.columns)
+        plan, definition, columns = refresh.compile_view(
+            statement, session.names(), statement.columns
+        )
         owner = session.engine.settings.user
-        refresh.create(session.cursor, name, owner, plan, definition)
+        refresh.create(session.cursor, name, owner, definition, columns, session.names())
         if plan.reasons:
             session.notices.append(
                 f"materialized view {name} will be recomputed from scratch for every REFRESH: it "

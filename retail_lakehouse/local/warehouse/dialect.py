@@ -31,7 +31,8 @@ from retail_lakehouse.local.warehouse.inference import (
 )
 
 CLOCK_GETDATE, CLOCK_SYSDATE, CLOCK_DATE = "clock_getdate", "clock_sysdate", "clock_date"
-CLOCKS = frozenset({CLOCK_GETDATE, CLOCK_SYSDATE, CLOCK_DATE})
+SESSION_USER, SESSION_DATABASE = "session_user_name", "session_database"
+SESSION_SCHEMA, SESSION_VERSION = "session_schema", "session_version"
 RAW = "raw"
 """Meta key of a SUM that combines partial sums and keeps its argument's type."""
 
@@ -111,10 +112,26 @@ def parse(text: str) -> exp.Expr:
         WarehouseError: it is no SQL that Redshift knows (42601).
     """
     try:
-        tree = sqlglot.parse_one(text, dialect=WarehouseRedshift)
+        tree = sqlglot.parse_one(_typed_literals_closed(text), dialect=WarehouseRedshift)
     except SqlglotError as error:
         raise WarehouseError("42601", f"syntax error: {_first_line(error)}") from None
     return tree
+
+
+_LITERAL_TYPES = frozenset({"TIMESTAMP", "DATE", "TIME", "TIMESTAMPTZ"})
+
+
+def _typed_literals_closed(text: str) -> str:
+    # sqlglot reads TIMESTAMP 'x'::DATE as TIMESTAMP ('x'::DATE); parentheses keep its order.
+    tokens = tokenize(text).tokens
+    pieces: list[str] = []
+    done = 0
+    for kind, value, cast in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        is_literal = kind.text.upper() in _LITERAL_TYPES and value.token_type == TokenType.STRING
+        if is_literal and cast.token_type == TokenType.DCOLON:
+            pieces += [text[done : kind.start], "(", text[kind.start : value.end + 1], ")"]
+            done = value.end + 1
+    return "".join(pieces) + text[done:]
 
 
 def _first_line(error: Exception) -> str:
@@ -156,12 +173,23 @@ def _rewrite(node: exp.Expr) -> exp.Expr:
         return exp.cast(exp.Placeholder(this=CLOCK_SYSDATE), exp.DType.TIMESTAMP)
     if isinstance(node, exp.CurrentDate):
         return exp.cast(exp.Placeholder(this=CLOCK_DATE), exp.DType.DATE)
+    if type(node) in _OF_SESSION:
+        return exp.cast(exp.Placeholder(this=_OF_SESSION[type(node)]), exp.DType.VARCHAR)
     if isinstance(node, exp.Trunc) and kind_of(node.this) in (
         exp.DType.TIMESTAMP,
         exp.DType.DATE,
     ):
         return exp.cast(node.this.copy(), exp.DType.DATE)
     return node
+
+
+_OF_SESSION: dict[type[exp.Expr], str] = {
+    exp.CurrentUser: SESSION_USER,
+    exp.SessionUser: SESSION_USER,
+    exp.CurrentDatabase: SESSION_DATABASE,
+    exp.CurrentSchema: SESSION_SCHEMA,
+    exp.CurrentVersion: SESSION_VERSION,
+}
 
 
 def _literal_nonzero(node: exp.Expr) -> bool:
@@ -185,21 +213,22 @@ def _divide(node: exp.Div) -> exp.Expr:
     a, b = digits_of(left), digits_of(right)
     if a and b and (is_decimal(left) or is_decimal(right)):
         precision, scale = quotient_digits(a, b)
-        exact = exact_quotient(left, right, b[1], precision, scale)
+        exact = exact_quotient(left, right, (a[1], b[1]), precision, scale)
         return _typed(_checked(right, exact), node.type)
     plain = exp.Div(this=_wrap(left), expression=_wrap(right), typed=False, safe=False)
     return _typed(_checked(right, plain), node.type)
 
 
 def exact_quotient(
-    left: exp.Expr, right: exp.Expr, right_scale: int, precision: int, scale: int
+    left: exp.Expr, right: exp.Expr, scales: tuple[int, int], precision: int, scale: int
 ) -> exp.Expr:
     """Left / right as NUMERIC(precision, scale), cut off after `scale` digits, in integers only.
 
-    DuckDB divides decimals as doubles; here both sides become whole numbers of 128 bits first.
+    DuckDB divides decimals as doubles; here both sides, whose digits after the point are `scales`,
+    become whole numbers of 128 bits first.
     """
-    dividend = _whole(left, scale + right_scale)
-    divisor = _whole(right, right_scale)
+    dividend = _whole(left, scales[0], scale + scales[1])
+    divisor = _whole(right, scales[1], scales[1])
     whole = exp.IntDiv(this=dividend, expression=divisor)
     number: exp.Expr = exp.cast(exp.Paren(this=whole), "DECIMAL(38, 0)")
     if scale:
@@ -208,9 +237,11 @@ def exact_quotient(
     return exp.cast(exp.Paren(this=number), f"DECIMAL({precision}, {scale})")
 
 
-def _whole(node: exp.Expr, places: int) -> exp.Expr:
+def _whole(node: exp.Expr, scale: int, places: int) -> exp.Expr:
     shifted: exp.Expr = _wrap(node)
     if places:
+        # Not exp.cast: it would take a cast to another DECIMAL for this one.
+        shifted = exp.Cast(this=shifted, to=exp.DataType.build(f"DECIMAL(38, {scale})"))
         factor = exp.cast(exp.Literal.number(10**places), f"DECIMAL({places + 1}, 0)")
         shifted = exp.Paren(this=exp.Mul(this=shifted, expression=factor))
     return exp.cast(shifted, "INT128")
@@ -246,7 +277,7 @@ def _aggregate(node: exp.AggFunc, window: exp.Window | None) -> exp.Expr:
     digits = digits_of(argument)
     if is_decimal(argument) and digits:
         safe = exp.Nullif(this=count, expression=exp.Literal.number(0))
-        return _typed(exact_quotient(total, safe, 0, 38, digits[1]), target)
+        return _typed(exact_quotient(total, safe, (digits[1], 0), 38, digits[1]), target)
     quotient = exp.Div(this=total, expression=count, typed=False, safe=False)
     if kind_of(argument) in INTEGERS:
         return _typed(exp.cast(exp.Paren(this=quotient), exp.DType.BIGINT), target)

@@ -91,7 +91,7 @@ def _lists_columns(tokens: Sequence[Token], position: int) -> bool:
         depth += {"(": 1, ")": -1}.get(tokens[index].text, 0)
         if depth == 0:
             rest = [t.text.lower() for t in tokens[index + 1 : index + 3]]
-            return rest == ["as", "("]
+            return rest[:1] == ["as"] and rest[1:] in (["("], ["select"], ["with"])
     return False
 
 
@@ -181,11 +181,7 @@ def ordered(facts: Facts) -> bool:
 
 def grouping_sets(facts: Facts) -> bool:
     """True for GROUPING SETS, ROLLUP and CUBE."""
-    return any(
-        group.args.get(kind)
-        for group in facts.nodes(exp.Group)
-        for kind in ("grouping_sets", "rollup", "cube")
-    )
+    return any(True for _ in facts.nodes(exp.GroupingSets, exp.Rollup, exp.Cube))
 
 
 def unqualified(facts: Facts) -> bool:

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 from retail_lakehouse.local.warehouse.errors import WarehouseError
+from retail_lakehouse.local.warehouse.paths import local_path
 
 _CACHED_TABLES = 64
 NAME_MAPPING = "schema.name-mapping.default"
@@ -132,10 +132,11 @@ class Lake:
         Raises:
             OSError: a manifest is gone: the snapshot has expired meanwhile.
         """
-        from pyiceberg.io.pyarrow import PyArrowFileIO
         from pyiceberg.manifest import DataFileContent, ManifestEntryStatus, read_manifest_list
 
-        io = PyArrowFileIO()
+        from retail_lakehouse.local.warehouse.local_files import LocalFiles
+
+        io = LocalFiles()
         found: list[str] = []
         for manifest in read_manifest_list(io.new_input(snapshot.manifest_list)):
             if manifest.added_snapshot_id != snapshot.snapshot_id:
@@ -171,13 +172,6 @@ class Lake:
             ) from None
         finally:
             connection.close()
-
-
-def local_path(location: str) -> Path:
-    """The path of a file: address (file:/x, file:///x or a plain path)."""
-    if location.startswith("file:"):
-        return Path(unquote(urlparse(location).path))
-    return Path(location)
 
 
 def _load(database: str, name: str, location: str) -> LakeTable:

@@ -17,7 +17,7 @@ import duckdb
 from sqlglot import exp
 
 from retail_lakehouse.local.warehouse import delta, registry, rules
-from retail_lakehouse.local.warehouse.binding import Names, bind
+from retail_lakehouse.local.warehouse.binding import Names, Relation, bind
 from retail_lakehouse.local.warehouse.delta import Change, Delta
 from retail_lakehouse.local.warehouse.dialect import tokenize
 from retail_lakehouse.local.warehouse.errors import WarehouseError, from_duckdb
@@ -63,6 +63,7 @@ class Plan:
     mutable: bool
     tables: dict[str, LakeTable]
     reasons: tuple[str, ...]
+    reads_lake_only: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,8 @@ def compile_view(
     else:
         shape, state = whole_shape(bound, columns), INCREMENTAL_STATE
     notes = tuple(f"{rule.message} (aws.md {rule.source})" for rule in reasons)
-    return Plan(shape, state, mutable, tables, notes), definition, columns
+    lake_only = all(r.kind is Relation.EXTERNAL for r in bound.read)
+    return Plan(shape, state, mutable, tables, notes, lake_only), definition, columns
 
 
 def _is_grouped(tree: exp.Expr) -> bool:
@@ -150,21 +152,33 @@ def _is_grouped(tree: exp.Expr) -> bool:
 
 
 def create(
-    cursor: duckdb.DuckDBPyConnection, name: Name, owner: str, plan: Plan, definition: str
+    cursor: duckdb.DuckDBPyConnection,
+    name: Name,
+    owner: str,
+    definition: str,
+    columns: tuple[str, ...],
+    names: Names,
 ) -> MaterializedView:
-    """Builds a view from its tables as they are now, within the cursor's transaction."""
+    """Builds a view from its tables as they are now, within the cursor's transaction.
+
+    `definition` is the text with names resolved: it is compiled as every refresh will compile it,
+    so that the segments' layout is the same.
+
+    Raises:
+        WarehouseError: the definition does not fit the tables.
+    """
     view = MaterializedView(
         view_id=registry.next_view_id(cursor),
         name=name,
         owner=owner,
         definition=definition,
-        layout=plan.shape.layout,
-        state=plan.state,
-        mutable=plan.mutable,
+        layout="",
+        state=FULL_STATE,
+        mutable=False,
         generation=0,
-        note="; ".join(plan.reasons),
     )
-    return rebuild(cursor, view, plan)
+    plan, _, _ = compile_view(_definition(view), names, columns)
+    return rebuild(cursor, replace(view, note="; ".join(plan.reasons)), plan)
 
 
 def rebuild(
@@ -220,6 +234,8 @@ def refresh(
     """
     plan, _, _ = compile_view(_definition(view), names, view_column_names(cursor, view))
     if plan.state == FULL_STATE:
+        if _is_current(view, plan):
+            return view, Outcome(UP_TO_DATE, "")
         fresh = rebuild(cursor, view, plan)
         return fresh, Outcome(RECOMPUTED, view.note)
     if plan.shape.layout != view.layout:
@@ -237,6 +253,13 @@ def refresh(
         return _rebuilt(cursor, view, plan, "more than one base table has changed")
     ((key, change),) = changed.items()
     return _fold_in(cursor, view, plan, key, change)
+
+
+def _is_current(view: MaterializedView, plan: Plan) -> bool:
+    if plan.mutable or view.mutable or not plan.reads_lake_only:
+        return False
+    found = {k: (t.uuid, t.current_id) for k, t in plan.tables.items()}
+    return found == {k: (b.uuid, b.snapshot_id) for k, b in view.base.items()}
 
 
 def _definition(view: MaterializedView) -> Statement:

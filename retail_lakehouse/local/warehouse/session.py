@@ -18,6 +18,10 @@ from retail_lakehouse.local.warehouse.dialect import (
     CLOCK_DATE,
     CLOCK_GETDATE,
     CLOCK_SYSDATE,
+    SESSION_DATABASE,
+    SESSION_SCHEMA,
+    SESSION_USER,
+    SESSION_VERSION,
 )
 from retail_lakehouse.local.warehouse.engine import Engine
 from retail_lakehouse.local.warehouse.errors import WarehouseError, from_duckdb
@@ -33,7 +37,7 @@ from retail_lakehouse.local.warehouse.statements import (
     unknown,
 )
 from retail_lakehouse.local.warehouse.translation import (
-    SYSTEM_PREFIX,
+    SYSTEM_ROWS,
     Compiled,
     compile_query,
     fill,
@@ -182,7 +186,7 @@ class Session:
                     elapsed_us=round((time.monotonic() - clock) * 1_000_000),
                     returned_rows=0,
                     error=failure,
-                    text=statement.script.text[:4000],
+                    text=(statement.original or statement.script.text)[:4000],
                 )
             )
 
@@ -289,17 +293,21 @@ class Session:
             names.lake_table(*table.split(".", 1))
         return compiled if compiled.fits(names.tables) else make()
 
-    def filled(self, text: str, compiled: Compiled, names: Names) -> str:
-        """The compiled text with its tables' present files, its system views put on the cursor."""
-        sources = system_views.Sources(
-            self.cursor, self.engine.lake, self.engine.settings.database, self.engine.history
-        )
+    def filled(
+        self, text: str, compiled: Compiled, names: Names, *, described: bool = False
+    ) -> str:
+        """The compiled text with its tables' present files in place.
+
+        `described`: only its columns are wanted, and nothing will be bound.
+        """
+        sources = {k: scan(names.lake_table(*k.split(".", 1))) for k in compiled.schemas}
         for view in compiled.system_views:
-            system_views.register(view, SYSTEM_PREFIX, sources)
-        return fill(text, {k: scan(names.lake_table(*k.split(".", 1))) for k in compiled.schemas})
+            rows = "[]" if described else f"${SYSTEM_ROWS}{view}"
+            sources[view] = system_views.source(view, rows)
+        return fill(text, sources)
 
     def _columns(self, compiled: Compiled, names: Names) -> tuple[Column, ...]:
-        text = self.filled(compiled.describing_text, compiled, names)
+        text = self.filled(compiled.describing_text, compiled, names, described=True)
         try:
             rows = self.cursor.execute(f"DESCRIBE {text}").fetchall()
         except duckdb.Error as error:
@@ -307,24 +315,38 @@ class Session:
         named = zip(compiled.output_names, rows, strict=True)
         return tuple(Column(name, datatypes.from_duckdb(row[1])) for name, row in named)
 
-    def bound_values(
-        self, placeholders: Sequence[str], values: Sequence[object]
-    ) -> dict[str, object]:
-        """What DuckDB binds: the client's parameters, and the clock at this statement.
+    def bound_values(self, compiled: Compiled, values: Sequence[object]) -> dict[str, object]:
+        """What DuckDB binds: parameters, the clock at this statement, rows of system views.
 
         Raises:
             WarehouseError: a parameter was not bound (08P01).
         """
+        bound = self.bound_parameters(compiled.placeholders, values)
+        sources = system_views.Sources(
+            self.cursor, self.engine.lake, self.engine.settings.database, self.engine.history
+        )
+        for view in compiled.system_views:
+            bound[SYSTEM_ROWS + view] = system_views.rows_of(view, sources)
+        return bound
+
+    def bound_parameters(
+        self, placeholders: Sequence[str], values: Sequence[object]
+    ) -> dict[str, object]:
+        """The part of `bound_values` that needs no compiled query; raises as it does."""
         now = self.engine.now()
-        clocks = {
+        known = {
             CLOCK_GETDATE: now.replace(microsecond=0),
             CLOCK_SYSDATE: self._transaction_start if self.status == "T" else now,
             CLOCK_DATE: now.date(),
+            SESSION_USER: self.engine.settings.user,
+            SESSION_DATABASE: self.engine.settings.database,
+            SESSION_SCHEMA: self.search_path[0],
+            SESSION_VERSION: VERSION_TEXT,
         }
         bound: dict[str, object] = {}
         for name in placeholders:
-            if name in clocks:
-                bound[name] = clocks[name]
+            if name in known:
+                bound[name] = known[name]
                 continue
             number = int(name.removeprefix("p"))
             if number > len(values):
@@ -340,7 +362,7 @@ class Session:
                 prepared.columns = self._columns(compiled, names)
             text = self.filled(compiled.text, compiled, names)
             try:
-                self.cursor.execute(text, self.bound_values(compiled.placeholders, values))
+                self.cursor.execute(text, self.bound_values(compiled, values))
             except duckdb.IOException:
                 # Maintenance removed a file of the snapshot between its choice and its reading.
                 if attempt + 1 == _ATTEMPTS or not compiled.schemas or self.status == "T":
@@ -354,7 +376,7 @@ class Session:
         names = self.names()
         compiled = self._compile(inner, names)
         text = self.filled(compiled.text, compiled, names)
-        bound = self.bound_values(compiled.placeholders, values)
+        bound = self.bound_values(compiled, values)
         plan = self.cursor.execute(f"EXPLAIN {text}", bound).fetchall()
         lines = [(line,) for row in plan for line in str(row[1]).splitlines()]
         return Result("EXPLAIN", self.describe(prepared) or (), rows=list(lines))

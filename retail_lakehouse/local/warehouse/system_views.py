@@ -2,7 +2,7 @@
 
 Here: SVV_MV_INFO, SYS_MV_REFRESH_HISTORY, SYS_QUERY_HISTORY, the SVV_* lists of schemas, tables
 and columns, and LOCAL_MV_DETAIL, which exists only here (for `status` and tests, never for code
-that also runs on AWS). Not here: how they are put into a query (`session.py`).
+that also runs on AWS). Not here: how they are put into a query (`translation.py`).
 
 Source: aws.md 1.10 for columns and texts; SVV_MV_INFO tells the truth about `is_stale`, which
 Redshift may not.
@@ -253,22 +253,23 @@ COLUMNS: Mapping[str, Sequence[tuple[str, str]]] = {
 }
 
 
-def register(name: str, prefix: str, sources: Sources) -> None:
-    """Puts the view's present rows under `prefix + name` on the session's cursor."""
-    import pyarrow as pa
+_DUCKDB_TYPES = {"varchar": "VARCHAR", "int": "INTEGER", "bigint": "BIGINT"}
 
-    kinds = {
-        "varchar": pa.string(),
-        "int": pa.int32(),
-        "bigint": pa.int64(),
-        "timestamp": pa.timestamp("us"),
-    }
+
+def source(name: str, rows: str) -> str:
+    """A FROM item with the view's columns; `rows` is SQL for a list of its rows."""
+    fields = ", ".join(
+        f'"{column}" {_DUCKDB_TYPES.get(kind, "TIMESTAMP")}'
+        for column, kind in SYSTEM_VIEWS[name].columns
+    )
+    return f"(SELECT unnest(CAST({rows} AS STRUCT({fields})[]), recursive := true))"
+
+
+def rows_of(name: str, sources: Sources) -> list[dict[str, Any]]:
+    """The view's present rows."""
     view = SYSTEM_VIEWS[name]
-    schema = pa.schema([(column, kinds[kind]) for column, kind in view.columns])
-    rows = view.rows(sources)
-    values = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in schema]
-    arrays = [pa.array(v, type=f.type) for v, f in zip(values, schema, strict=True)]
-    sources.cursor.register(prefix + name, pa.Table.from_arrays(arrays, schema=schema))
+    columns = [column for column, _ in view.columns]
+    return [dict(zip(columns, row, strict=True)) for row in view.rows(sources)]
 
 
 def utc_now() -> datetime:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from retail_lakehouse.local.warehouse.binding import Bound, Relation, real_tables
-from retail_lakehouse.local.warehouse.dialect import CLOCKS, sql, to_duckdb
+from retail_lakehouse.local.warehouse.dialect import sql, to_duckdb
 from retail_lakehouse.local.warehouse.lake import LakeTable
 
-SYSTEM_PREFIX = "system_view_"
-"""A system view is registered under this prefix on the session's cursor before the query runs."""
+SYSTEM_ROWS = "system_"
+"""A system view's rows are bound as one list, as the parameter of this name and the view's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Compiled:
 
 
 def gap(key: str) -> str:
-    """What stands in a compiled text for the external table `key` ("database.table")."""
-    return f"@@lake:{key}@@"
+    """What stands in a compiled text for the external table "database.table" or a system view."""
+    return f"@@rows of {key}@@"
 
 
 def literal(text: str) -> str:
@@ -96,11 +96,6 @@ def segment_text(tree: exp.Query, bound: Bound) -> str:
     return _open_gaps(sql(duckdb_tree(tree, bound)))
 
 
-def clocks_in(compiled: Compiled) -> tuple[str, ...]:
-    """The clocks that the query reads."""
-    return tuple(p for p in compiled.placeholders if p in CLOCKS)
-
-
 def duckdb_tree(tree: exp.Query, bound: Bound) -> exp.Expr:
     """The tree rewritten for DuckDB, its tables replaced by gaps or registered names."""
     by_name = {(r.name.schema, r.name.name): r for r in bound.read}
@@ -111,7 +106,8 @@ def duckdb_tree(tree: exp.Query, bound: Bound) -> exp.Expr:
             table.set("this", exp.Anonymous(this=_GAP, expressions=[exp.Literal.string(gap(key))]))
             table.set("db", None)
         elif resolved.kind is Relation.SYSTEM:
-            table.set("this", exp.to_identifier(SYSTEM_PREFIX + resolved.name.name, quoted=True))
+            key = gap(resolved.name.name)
+            table.set("this", exp.Anonymous(this=_GAP, expressions=[exp.Literal.string(key)]))
             table.set("db", None)
         elif resolved.kind is Relation.TEMPORARY:
             table.set("db", None)
@@ -122,7 +118,7 @@ _GAP = "lake_gap"
 
 
 def _open_gaps(text: str) -> str:
-    # LAKE_GAP('@@lake:x@@') -> '@@lake:x@@', which `fill` replaces as a whole.
+    # LAKE_GAP('@@rows of x@@') -> '@@rows of x@@', which `fill` replaces as a whole.
     parts = text.split("LAKE_GAP(")
     opened = [parts[0]]
     for part in parts[1:]:

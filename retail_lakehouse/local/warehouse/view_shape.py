@@ -184,7 +184,9 @@ class _Split:
             expression=exp.Literal.number(0),
         )
         if is_decimal(argument) and digits:
-            return _with_type(exact_quotient(dividend, divisor, 0, 38, digits[1]), node)
+            return _with_type(
+                exact_quotient(dividend, divisor, (digits[1], 0), 38, digits[1]), node
+            )
         if digits:
             whole = exp.IntDiv(this=exp.cast(dividend, "INT128"), expression=divisor)
             return _with_type(exp.cast(exp.Paren(this=whole), exp.DType.BIGINT), node)

@@ -51,11 +51,12 @@ def run(session: Session, prepared: Prepared, values: Sequence[object]) -> str:
         compiled = compile_query(bound)
         tree.set("expression", None)
         text = f"{sql(tree)} {session.filled(compiled.text, compiled, names)}"
-        placeholders: Sequence[str] = compiled.placeholders
+        to_bind = session.bound_values(compiled, values)
     else:
         text = sql(to_duckdb(tree))
         placeholders = sorted({p.name for p in tree.find_all(exp.Placeholder)})
-    done = session.cursor.execute(text, session.bound_values(placeholders, values)).fetchone()
+        to_bind = session.bound_parameters(placeholders, values)
+    done = session.cursor.execute(text, to_bind).fetchone()
     count = done[0] if done else 0
     kind = prepared.statement.kind.value
     return f"INSERT 0 {count}" if kind == "INSERT" else f"{kind} {count}"
