@@ -30,7 +30,8 @@ def stop(state_dir: StateDir = None) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + _WAIT_SECONDS
-        while holder_pid(root) is not None:
+        # Its lock is free a moment before it has ended.
+        while holder_pid(root) is not None or _is_there(pid):
             if time.monotonic() > deadline:
                 typer.echo(
                     f"Process {pid} does not end within {_WAIT_SECONDS:.0f} seconds. Look at its "
@@ -50,3 +51,12 @@ def stop(state_dir: StateDir = None) -> None:
         typer.echo(f"Ended what a killed `dev` had left running: {', '.join(found)}.")
     else:
         typer.echo(f"Nothing runs on {root}.")
+
+
+def _is_there(pid: int) -> bool:
+    import psutil  # type: ignore[import-untyped]
+
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
