@@ -305,6 +305,17 @@ class Connection:
         await self._run(portal, payload.int32())
 
     async def _run(self, portal: _Portal, limit: int) -> None:
+        limit_seconds = self._live.timeout_seconds
+        if limit_seconds is None:
+            await self._run_and_send(portal, limit)
+            return
+        timer = asyncio.get_running_loop().call_later(limit_seconds, self.interrupt)
+        try:
+            await self._run_and_send(portal, limit)
+        finally:
+            timer.cancel()
+
+    async def _run_and_send(self, portal: _Portal, limit: int) -> None:
         session = self._live
         if portal.result is None:
             portal.result = await self._work(

@@ -106,6 +106,12 @@ class Session:
         names = [p.strip().strip("\"'") for p in path.split(",")]
         return tuple(n for n in names if n and not n.startswith("$")) or ("public",)
 
+    @property
+    def timeout_seconds(self) -> float | None:
+        """After how long a statement is stopped: `statement_timeout`, in ms; None for never."""
+        given = self.settings.get("statement_timeout", "0")
+        return int(given) / 1000 if given.isdigit() and given != "0" else None
+
     def names(self) -> Names:
         """A resolver for one statement."""
         return self.engine.names(self.cursor, self.search_path)
