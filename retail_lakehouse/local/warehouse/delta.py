@@ -14,6 +14,7 @@ import duckdb
 
 from retail_lakehouse.contracts.mark import Mark
 from retail_lakehouse.local.warehouse.lake import NAME_MAPPING, Lake, LakeTable, Snapshot
+from retail_lakehouse.local.warehouse.paths import local_path
 from retail_lakehouse.local.warehouse.registry import Base
 from retail_lakehouse.local.warehouse.translation import literal, scan
 
@@ -161,7 +162,7 @@ def files_source(
     """
     if not files:
         return scan_nothing(table)
-    listed = "[" + ", ".join(literal(f) for f in files) + "]"
+    listed = "[" + ", ".join(literal(str(local_path(f))) for f in files) + "]"
     if NAME_MAPPING in table.properties and _lacks_field_ids(cursor, listed):
         empty = scan_nothing(table)
         return (

@@ -119,7 +119,7 @@ class Engine:
 
     def fold_later(self, view: registry.MaterializedView) -> None:
         """Puts a view's segments together in the background once there are too many."""
-        if refresh.needs_fold(view, self.settings.fold_limits) and not self._closing:
+        if view.segment_rows > self.settings.fold_limits.rows and not self._closing:
             self._folder.submit(self._fold, view.name)
 
     def _fold(self, name: Name) -> None:
@@ -128,7 +128,8 @@ class Engine:
         cursor = self.store.cursor()
         try:
             view = registry.materialized_view(cursor, name)
-            if view is not None and refresh.needs_fold(view, self.settings.fold_limits):
+            limits = self.settings.fold_limits
+            if view is not None and refresh.needs_fold(cursor, view, limits):
                 refresh.fold(cursor, view, self.names(cursor))
         except (WarehouseError, duckdb.Error, OSError) as error:
             _log.warning("The segments of %s stay apart for now: %s", name, error)

@@ -48,10 +48,13 @@ FULL_STATE, INCREMENTAL_STATE, COLUMN_GONE_STATE = 0, 1, 101
 
 @dataclass(frozen=True, slots=True)
 class FoldLimits:
-    """When segments are folded into one: more of them, or more rows of them, than this."""
+    """When segments are folded: more rows of them than `rows` and than `share` of the rest.
 
-    segments: int = 48
-    rows: int = 400_000
+    The share keeps the work in proportion: each fold writes the whole view anew.
+    """
+
+    rows: int = 200_000
+    share: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,9 +321,14 @@ def _fold_in(
     return fresh, Outcome(INCREMENTAL, note)
 
 
-def needs_fold(view: MaterializedView, limits: FoldLimits) -> bool:
+def needs_fold(
+    cursor: duckdb.DuckDBPyConnection, view: MaterializedView, limits: FoldLimits
+) -> bool:
     """True when readers would gain from putting the segments together."""
-    return view.segment_count > limits.segments or view.segment_rows > limits.rows
+    if view.segment_rows <= limits.rows:
+        return False
+    ((total,),) = cursor.execute(f"SELECT count(*) FROM {view.segment_table}").fetchall()  # noqa: S608
+    return view.segment_rows > limits.share * (int(total) - view.segment_rows)
 
 
 def fold(cursor: duckdb.DuckDBPyConnection, view: MaterializedView, names: Names) -> None:

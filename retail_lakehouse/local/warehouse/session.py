@@ -309,7 +309,8 @@ class Session:
         sources = {k: scan(names.lake_table(*k.split(".", 1))) for k in compiled.schemas}
         for view in compiled.system_views:
             rows = "[]" if described else f"${SYSTEM_ROWS}{view}"
-            sources[view] = system_views.source(view, rows)
+            database = self.engine.settings.database
+            sources[view] = system_views.source(view, rows, database)
         return fill(text, sources)
 
     def _columns(self, compiled: Compiled, names: Names) -> tuple[Column, ...]:
@@ -332,7 +333,9 @@ class Session:
             self.cursor, self.engine.lake, self.engine.settings.database, self.engine.history
         )
         for view in compiled.system_views:
-            bound[SYSTEM_ROWS + view] = system_views.rows_of(view, sources)
+            rows = system_views.rows_of(view, sources)
+            if rows is not None:
+                bound[SYSTEM_ROWS + view] = rows
         return bound
 
     def bound_parameters(

@@ -17,6 +17,8 @@ from retail_lakehouse.local.warehouse.errors import StartError
 _log = logging.getLogger(__name__)
 EXTENSIONS = ("avro", "iceberg")
 """Loaded in this order: iceberg needs avro. They come from PyPI, never from DuckDB's site."""
+HISTORY_DAYS = 7
+"""How long refreshes are listed, as on Redshift."""
 
 
 def statement_text(name: str) -> str:
@@ -40,6 +42,11 @@ class Store:
             for name in EXTENSIONS:
                 self._connection.load_extension(str(_extension_file(name)))
             self._connection.execute(statement_text("bookkeeping"))
+            self._connection.execute(
+                "DELETE FROM bookkeeping.refresh_history "
+                "WHERE start_time < now()::TIMESTAMP - to_days(?)",
+                [HISTORY_DAYS],
+            )
         except (duckdb.Error, StartError):
             self._connection.close()
             raise

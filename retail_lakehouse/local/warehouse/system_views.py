@@ -21,6 +21,8 @@ from retail_lakehouse.local.warehouse.errors import WarehouseError
 from retail_lakehouse.local.warehouse.history import QueryHistory
 from retail_lakehouse.local.warehouse.lake import Lake
 from retail_lakehouse.local.warehouse.statements import Name
+from retail_lakehouse.local.warehouse.store import statement_text
+from retail_lakehouse.local.warehouse.translation import literal
 
 Rows = list[tuple[Any, ...]]
 
@@ -64,17 +66,6 @@ def is_stale(view: registry.MaterializedView, lake: Lake) -> bool:
         if (table.uuid, table.current_id) != (base.uuid, base.snapshot_id):
             return True
     return False
-
-
-def _refresh_history(s: Sources) -> Rows:
-    rows = s.cursor.execute(
-        "SELECT session_id, transaction_id, schema_name, mv_id, mv_name, status, start_time, "
-        "end_time, duration FROM bookkeeping.refresh_history ORDER BY start_time"
-    ).fetchall()
-    return [
-        (100, r[0], r[1], s.database, r[2], r[3], r[4], "Manual", r[5], *r[6:9], None, None, None)
-        for r in rows
-    ]
 
 
 def _detail(s: Sources) -> Rows:
@@ -175,10 +166,13 @@ def _all_schemas(s: Sources) -> Rows:
 
 @dataclass(frozen=True, slots=True)
 class SystemView:
-    """A system view: columns as (name, Redshift type), and what gives its rows."""
+    """A system view: columns as (name, Redshift type), and what gives its rows.
+
+    None: the rows come straight from a table, by the SQL file of the view's name.
+    """
 
     columns: tuple[tuple[str, str], ...]
-    rows: Callable[[Sources], Rows]
+    rows: Callable[[Sources], Rows] | None
 
 
 def _columns_of(text: str) -> tuple[tuple[str, str], ...]:
@@ -201,7 +195,7 @@ SYSTEM_VIEWS: Mapping[str, SystemView] = {
             "mv_id:bigint mv_name refresh_type status start_time:timestamp end_time:timestamp "
             "duration:bigint consumer_account consumer_region consumer_namespace"
         ),
-        _refresh_history,
+        None,
     ),
     "sys_query_history": SystemView(
         _columns_of(
@@ -256,8 +250,10 @@ COLUMNS: Mapping[str, Sequence[tuple[str, str]]] = {
 _DUCKDB_TYPES = {"varchar": "VARCHAR", "int": "INTEGER", "bigint": "BIGINT"}
 
 
-def source(name: str, rows: str) -> str:
+def source(name: str, rows: str, database: str) -> str:
     """A FROM item with the view's columns; `rows` is SQL for a list of its rows."""
+    if SYSTEM_VIEWS[name].rows is None:
+        return f"({statement_text(name).replace('{database}', literal(database))})"
     fields = ", ".join(
         f'"{column}" {_DUCKDB_TYPES.get(kind, "TIMESTAMP")}'
         for column, kind in SYSTEM_VIEWS[name].columns
@@ -265,9 +261,11 @@ def source(name: str, rows: str) -> str:
     return f"(SELECT unnest(CAST({rows} AS STRUCT({fields})[]), recursive := true))"
 
 
-def rows_of(name: str, sources: Sources) -> list[dict[str, Any]]:
-    """The view's present rows."""
+def rows_of(name: str, sources: Sources) -> list[dict[str, Any]] | None:
+    """The view's present rows; None when they come straight from a table."""
     view = SYSTEM_VIEWS[name]
+    if view.rows is None:
+        return None
     columns = [column for column, _ in view.columns]
     return [dict(zip(columns, row, strict=True)) for row in view.rows(sources)]
 
