@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from retail_lakehouse.assets.topics import TopicLook, look
+from retail_lakehouse.assets.topic_look import TopicLook, look
 from retail_lakehouse.contracts.events import EVENTS
 from retail_lakehouse.contracts.mark import Mark, MarkError
 from retail_lakehouse.contracts.tables import event_table

@@ -1,72 +1,23 @@
 """The Kafka topics: observable assets, and what one look at them reports.
 
-Here: specs, the look (used by the Observe button and by the sensor alike) and its metadata. Not
-here: the requests to Kafka (`retail_lakehouse.kafka`), the verdict on what was seen (`checks/`).
-A look reads offsets only; nothing here consumes an event.
+Here: specs, the Observe button and what a look reports. Not here: the look (`topic_look.py`), the
+verdict on what was seen (`checks/`). Nothing here consumes an event.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
 from retail_lakehouse.assets.describe import column_schema, seconds_between
 from retail_lakehouse.assets.keys import OWNER, TOPICS_GROUP, topic_key
+from retail_lakehouse.assets.stream import look_at_stream
+from retail_lakehouse.assets.topic_look import TopicLook
 from retail_lakehouse.contracts.events import EVENTS, EventContract, event_named
-from retail_lakehouse.contracts.mark import Mark
 from retail_lakehouse.contracts.topics import TopicContract
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.kafka import KafkaResource
 from retail_lakehouse.settings import Settings
-
-if TYPE_CHECKING:
-    from retail_lakehouse.kafka.admin import TopicDescription
-
-
-@dataclass(frozen=True, slots=True)
-class TopicLook:
-    """A topic as it was seen: offsets by partition; `landed_until` from its table's last mark."""
-
-    event: EventContract
-    seen_at_ms: int
-    topic_id: str
-    earliest: dict[int, int]
-    end: dict[int, int]
-    landed_until: dict[int, int] | None
-
-    @property
-    def end_total(self) -> int:
-        """Sum of the end offsets: records ever written to these partitions."""
-        return sum(self.end.values())
-
-    @property
-    def backlog(self) -> int:
-        """Records that no mark covers yet: end offsets minus the mark's `until`.
-
-        Without a mark, everything retained; records that retention took are not counted.
-        """
-        until = self.landed_until or {}
-        return sum(
-            max(0, end - max(until.get(partition, 0), self.earliest.get(partition, 0)))
-            for partition, end in self.end.items()
-        )
-
-
-def look(
-    event: EventContract, topic: "TopicDescription", mark: Mark | None, now_ms: int
-) -> TopicLook:
-    """One look at a topic, from Kafka's answer and the last mark of the topic's table."""
-    # A mark of another topic id says nothing about these offsets.
-    known = mark is not None and mark.topic_id == topic.topic_id
-    return TopicLook(
-        event=event,
-        seen_at_ms=now_ms,
-        topic_id=topic.topic_id,
-        earliest=topic.earliest_offsets,
-        end=topic.end_offsets,
-        landed_until=dict(mark.until) if mark is not None and known else None,
-    )
 
 
 def topic_metadata(seen: TopicLook, before: tuple[int, int] | None) -> dict[str, Any]:
@@ -127,9 +78,6 @@ def topic_assets(settings: Settings) -> dg.AssetsDefinition:
     def observe_topics(
         context: dg.AssetExecutionContext, kafka: KafkaResource, iceberg: IcebergCatalogResource
     ) -> Iterator[dg.ObserveResult]:
-        # stream.py builds on this module's TopicLook.
-        from retail_lakehouse.assets.stream import look_at_stream
-
         stream = look_at_stream(kafka, iceberg)
         wanted = context.selected_asset_keys
         for event in EVENTS:

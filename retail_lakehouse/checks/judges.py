@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from retail_lakehouse.assets.stream import StreamLook, TableLook
-from retail_lakehouse.assets.topics import TopicLook
+from retail_lakehouse.assets.topic_look import TopicLook
 from retail_lakehouse.contracts.events import EventContract
 from retail_lakehouse.contracts.service_levels import ServiceLevels
 from retail_lakehouse.contracts.topics import TopicContract

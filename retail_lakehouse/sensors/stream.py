@@ -8,7 +8,8 @@ import dagster as dg
 from retail_lakehouse.assets.keys import job_key, topic_key
 from retail_lakehouse.assets.stream import StreamLook, look_at_stream
 from retail_lakehouse.assets.streaming_jobs import job_event
-from retail_lakehouse.assets.topics import TopicLook, topic_observation
+from retail_lakehouse.assets.topic_look import TopicLook
+from retail_lakehouse.assets.topics import topic_observation
 from retail_lakehouse.checks.stream import judge_stream
 from retail_lakehouse.contracts.events import EVENTS
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from retail_lakehouse.assets.stream import StreamLook, TableLook
-from retail_lakehouse.assets.topics import TopicLook
+from retail_lakehouse.assets.topic_look import TopicLook
 from retail_lakehouse.checks.judges import (
     judge_ingest_lag,
     judge_job,
@@ -123,7 +123,7 @@ def test_the_first_record_after_a_quiet_night_is_not_a_night_old() -> None:
 
 
 def test_a_mark_of_another_topic_id_covers_nothing() -> None:
-    from retail_lakehouse.assets.topics import look
+    from retail_lakehouse.assets.topic_look import look
     from retail_lakehouse.kafka.admin import PartitionOffsets, TopicDescription
 
     made_anew = TopicDescription(INVENTORY.topic, "other", (PartitionOffsets(0, 40, 90),))
