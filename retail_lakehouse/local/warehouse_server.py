@@ -17,6 +17,7 @@ from pathlib import Path
 
 from retail_lakehouse.local.warehouse.engine import Engine, EngineSettings
 from retail_lakehouse.local.warehouse.errors import StartError
+from retail_lakehouse.local.warehouse.lake import Lake
 from retail_lakehouse.local.warehouse.server import Server
 from retail_lakehouse.local.without_pandas import leave_pandas_out
 
@@ -96,6 +97,7 @@ class WarehouseServer:
             loop.add_signal_handler(number, stopping.set)
         port = await self.start()
         _log.info("Warehouse ready on %s:%d, database %s.", self.host, port, self.database)
+        await asyncio.to_thread(Lake.warm_up)
         await stopping.wait()
         await self.stop()
         _log.info("Warehouse stopped.")

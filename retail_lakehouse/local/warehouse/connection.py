@@ -25,7 +25,8 @@ from retail_lakehouse.local.warehouse.datatypes import data_row as encode_row
 from retail_lakehouse.local.warehouse.engine import Engine
 from retail_lakehouse.local.warehouse.errors import WarehouseError, from_duckdb
 from retail_lakehouse.local.warehouse.grammar import split
-from retail_lakehouse.local.warehouse.session import SERVER_VERSION, Prepared, Result, Session
+from retail_lakehouse.local.warehouse.results import Prepared, Result
+from retail_lakehouse.local.warehouse.session import SERVER_VERSION, Session
 
 _log = logging.getLogger(__name__)
 _ROWS_A_FETCH = 2_000

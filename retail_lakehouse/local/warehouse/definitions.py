@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from retail_lakehouse.local.warehouse import refresh, registry, rules
-from retail_lakehouse.local.warehouse.binding import Relation, Resolved, bind, real_tables
+from retail_lakehouse.local.warehouse.binding import (
+    Bound,
+    Relation,
+    Resolved,
+    bind,
+    name_of,
+    real_tables,
+)
 from retail_lakehouse.local.warehouse.dialect import parse, sql
 from retail_lakehouse.local.warehouse.errors import (
     WarehouseError,
@@ -22,7 +29,7 @@ from retail_lakehouse.local.warehouse.errors import (
 )
 from retail_lakehouse.local.warehouse.facts import Facts
 from retail_lakehouse.local.warehouse.refreshing import run_refresh
-from retail_lakehouse.local.warehouse.registry import PlainView
+from retail_lakehouse.local.warehouse.registry import MaterializedView, PlainView
 from retail_lakehouse.local.warehouse.statements import Kind, Name, Statement
 from retail_lakehouse.local.warehouse.store import roll_back
 from retail_lakehouse.local.warehouse.translation import compile_query, fill, scan
@@ -128,7 +135,7 @@ def _create_view(session: Session, statement: Statement) -> None:
         columns = statement.columns or bound.output_names
         if "*" not in columns and len(set(columns)) != len(columns):
             raise WarehouseError("42701", "a column name is specified more than once")
-        text = statement.query if late else bound.tree.sql(dialect="redshift")
+        text = statement.query if late else _fixed(session, tree, bound)
         if statement.columns:
             listed = ", ".join(f'"{c}"' for c in statement.columns)
             text = f"SELECT * FROM ({text}) AS listed ({listed})"  # noqa: S608 - identifiers
@@ -142,6 +149,21 @@ def _create_view(session: Session, statement: Statement) -> None:
         registry.put_plain_view(session.cursor, PlainView(name, text, late, owner))
 
 
+def _fixed(session: Session, tree: exp.Query, bound: Bound) -> str:
+    """The view's text with its names resolved and its columns listed, as they are now."""
+    names = session.names()
+    for table in real_tables(tree):
+        resolved = names.resolve(name_of(table, session.engine.settings.database))
+        if resolved.kind is not Relation.TEMPORARY:
+            table.set("db", exp.to_identifier(resolved.name.schema, quoted=True))
+            table.set("catalog", None)
+    text = tree.sql(dialect="redshift")
+    if "*" not in bound.output_names:
+        return text
+    columns = ", ".join(f'"{s.alias_or_name}"' for s in bound.tree.selects)
+    return f"SELECT {columns} FROM ({text}) AS fixed"  # noqa: S608 - identifiers
+
+
 def _drop_view(session: Session, statement: Statement) -> None:
     with _own_transaction(session):
         found = _target(session, statement)
@@ -149,6 +171,7 @@ def _drop_view(session: Session, statement: Statement) -> None:
             return
         if found.kind is not Relation.PLAIN_VIEW:
             raise WarehouseError("42809", f'"{found.name}" is not a view')
+        _drop_dependents(session, statement, found.name)
         registry.drop_plain_view(session.cursor, found.name)
 
 
@@ -160,7 +183,43 @@ def _drop_table(session: Session, statement: Statement) -> None:
         rules.refuse(Facts(statement, target=found), bound=False)
         if found.kind not in (Relation.LOCAL, Relation.TEMPORARY):
             raise WarehouseError("42809", f'"{found.name}" is not a table')
+        _drop_dependents(session, statement, found.name)
         session.cursor.execute(f'DROP TABLE "{found.name.schema}"."{found.name.name}"')
+
+
+def _drop_dependents(session: Session, statement: Statement, name: Name) -> None:
+    """Late-binding views stand on nothing, so they never hold a relation back."""
+    dependents: list[PlainView | MaterializedView] = [
+        view
+        for view in registry.plain_views(session.cursor)
+        if not view.late_binding and name in _reads(session, view.definition)
+    ]
+    dependents += [
+        view
+        for view in registry.materialized_views(session.cursor)
+        if name in _reads(session, view.definition)
+    ]
+    if dependents and not statement.has("cascade"):
+        raise WarehouseError(
+            "2BP01",
+            f"cannot drop {name} because other objects depend on it",
+            hint="Use DROP ... CASCADE to drop the dependent objects too.",
+            detail=", ".join(str(view.name) for view in dependents),
+        )
+    for view in dependents:
+        _drop_dependents(session, statement, view.name)
+        if isinstance(view, PlainView):
+            registry.drop_plain_view(session.cursor, view.name)
+        else:
+            registry.drop_materialized_view(session.cursor, view)
+
+
+def _reads(session: Session, definition: str) -> set[Name]:
+    tree = parse(definition)
+    if not isinstance(tree, exp.Query):
+        return set()
+    database = session.engine.settings.database
+    return {name_of(table, database) for table in real_tables(tree)}
 
 
 def _target(session: Session, statement: Statement) -> Resolved | None:
@@ -194,6 +253,7 @@ def _drop_materialized_view(session: Session, statement: Statement) -> None:
             return
         if found.materialized is None:
             raise WarehouseError("42809", f'"{found.name}" is not a materialized view')
+        _drop_dependents(session, statement, found.name)
         registry.drop_materialized_view(session.cursor, found.materialized)
 
 

@@ -74,6 +74,7 @@ class Engine:
         self._awake_at = 0.0
         self._folder = ThreadPoolExecutor(1, thread_name_prefix="fold")
         self._closing = False
+        self._folding: duckdb.DuckDBPyConnection | None = None
 
     @property
     def catalog_version(self) -> int:
@@ -126,6 +127,7 @@ class Engine:
         if self._closing or not self.locks.try_fold(name):
             return
         cursor = self.store.cursor()
+        self._folding = cursor
         try:
             view = registry.materialized_view(cursor, name)
             limits = self.settings.fold_limits
@@ -134,8 +136,16 @@ class Engine:
         except (WarehouseError, duckdb.Error, OSError) as error:
             _log.warning("The segments of %s stay apart for now: %s", name, error)
         finally:
+            self._folding = None
             self.locks.end_fold(name)
             cursor.close()
+
+    def interrupt_fold(self) -> None:
+        """Stops a running fold; the segments stay as they are."""
+        self._closing = True
+        folding = self._folding
+        if folding is not None:
+            folding.interrupt()
 
     def close(self) -> None:
         """Waits for a running fold and closes the file. Sessions must have ended."""

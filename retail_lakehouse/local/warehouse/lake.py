@@ -11,6 +11,7 @@ types that Redshift reads.
 """
 
 import gzip
+import importlib
 import json
 import re
 import sqlite3
@@ -92,6 +93,12 @@ class Lake:
         self._name = catalog_name
         self._cache: OrderedDict[str, LakeTable] = OrderedDict()
         self._lock = Lock()
+
+    @staticmethod
+    def warm_up() -> None:
+        """Imports pyiceberg's manifests, a second that the first refresh need not wait for."""
+        importlib.import_module("pyiceberg.manifest")
+        importlib.import_module("retail_lakehouse.local.warehouse.local_files")
 
     def tables(self, database: str) -> list[str]:
         """The names of a database's tables, sorted; none when there is no catalog yet."""

@@ -9,7 +9,7 @@ Guide. Where Redshift's own words are not known, the sentence is ours and says t
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from sqlglot import exp
@@ -41,7 +41,7 @@ class Rule:
     source: str
     message: str
     breaks: Callable[[Facts], bool]
-    kinds: frozenset[Kind] = field(default_factory=frozenset)
+    kinds: frozenset[Kind]
     sqlstate: str = "0A000"
     hint: str = ""
     needs_binding: bool = False
@@ -58,18 +58,37 @@ _USER_DATA = (
     Relation.MATERIALIZED,
     Relation.EXTERNAL,
 )
+
+
+def _refused(
+    rule_id: str,
+    source: str,
+    message: str,
+    breaks: Callable[[Facts], bool],
+    kinds: frozenset[Kind] = frozenset(),
+    sqlstate: str = "0A000",
+    hint: str = "",
+    needs_binding: bool = False,
+) -> Rule:
+    return Rule(
+        rule_id, Effect.REFUSE, source, message, breaks, kinds, sqlstate, hint, needs_binding
+    )
+
+
+def _recomputed(rule_id: str, source: str, message: str, breaks: Callable[[Facts], bool]) -> Rule:
+    return Rule(rule_id, Effect.RECOMPUTE, source, message, breaks, _MV, needs_binding=True)
+
+
 RULES: tuple[Rule, ...] = (
-    Rule(
+    _refused(
         "several-statements",
-        Effect.REFUSE,
         "4.5",
         "cannot insert multiple commands into a prepared statement",
         lambda f: f.statement.has("several"),
         sqlstate="42601",
     ),
-    Rule(
+    _refused(
         "no-scheduler",
-        Effect.REFUSE,
         "2.1",
         'syntax error at or near "SCHEDULE"',
         lambda f: (
@@ -79,9 +98,8 @@ RULES: tuple[Rule, ...] = (
         sqlstate="42601",
         hint="Redshift has no scheduler in SQL: a Dagster sensor or EventBridge runs the refresh.",
     ),
-    Rule(
+    _refused(
         "parameters-in-ddl",
-        Effect.REFUSE,
         "4.6",
         "bind parameters are not supported in DDL statements",
         lambda f: f.statement.has_parameters,
@@ -89,17 +107,15 @@ RULES: tuple[Rule, ...] = (
         sqlstate="42601",
         hint="Write the value into the statement, after checking it.",
     ),
-    Rule(
+    _refused(
         "unknown-function",
-        Effect.REFUSE,
         "SQL functions reference",
         "function does not exist in Redshift",
         lambda f: bool(asked.unknown_functions(f)),
         sqlstate="42883",
     ),
-    Rule(
+    _refused(
         "time-travel",
-        Effect.REFUSE,
         "3.4",
         "time travel is not supported on Iceberg tables",
         lambda f: (
@@ -110,9 +126,8 @@ RULES: tuple[Rule, ...] = (
         ),
         sqlstate="42601",
     ),
-    Rule(
+    _refused(
         "integer-to-timestamp",
-        Effect.REFUSE,
         "10.39",
         "cannot cast type bigint to timestamp without time zone",
         asked.timestamp_of_integer,
@@ -120,18 +135,16 @@ RULES: tuple[Rule, ...] = (
         hint="Keep a timestamp column, or in a query TIMESTAMP 'epoch' + x * INTERVAL '1 second'.",
         needs_binding=True,
     ),
-    Rule(
+    _refused(
         "leader-node-function-on-tables",
-        Effect.REFUSE,
         "Leader node-only functions",
         "Specified types or functions (one per INFO message) not supported on Redshift tables.",
         lambda f: bool(f.calls(functions.LEADER_NODE_ONLY)) and f.reads_behind_views(*_USER_DATA),
         kinds=_READS | _VIEW,
         needs_binding=True,
     ),
-    Rule(
+    _refused(
         "view-on-external-table",
-        Effect.REFUSE,
         "CREATE VIEW",
         "External tables are not supported in views",
         lambda f: (
@@ -141,9 +154,8 @@ RULES: tuple[Rule, ...] = (
         hint="Add WITH NO SCHEMA BINDING.",
         needs_binding=True,
     ),
-    Rule(
+    _refused(
         "late-binding-needs-schemas",
-        Effect.REFUSE,
         "CREATE VIEW",
         "All the relation names inside should be qualified when creating VIEW WITH NO SCHEMA "
         "BINDING.",
@@ -152,9 +164,8 @@ RULES: tuple[Rule, ...] = (
         sqlstate="42601",
         needs_binding=True,
     ),
-    Rule(
+    _refused(
         "external-schema-session-role",
-        Effect.REFUSE,
         "3.1",
         "CATALOG_ID is supported with IAM_ROLE 'SESSION' only",
         lambda f: (
@@ -163,54 +174,48 @@ RULES: tuple[Rule, ...] = (
         kinds=frozenset({Kind.CREATE_EXTERNAL_SCHEMA}),
         sqlstate="42601",
     ),
-    Rule(
+    _refused(
         "external-schema-needs-role",
-        Effect.REFUSE,
         "3.1",
         "syntax error at or near end of input: IAM_ROLE is missing",
         lambda f: not f.statement.has("iam_role"),
         kinds=frozenset({Kind.CREATE_EXTERNAL_SCHEMA}),
         sqlstate="42601",
     ),
-    Rule(
+    _refused(
         "external-table-in-transaction",
-        Effect.REFUSE,
         "4.3",
         "CREATE EXTERNAL TABLE cannot run inside a transaction block",
         lambda f: f.in_transaction,
         kinds=frozenset({Kind.CREATE_EXTERNAL_TABLE}),
         sqlstate="25001",
     ),
-    Rule(
+    _refused(
         "external-table-by-platform",
-        Effect.REFUSE,
         "3.8",
         "CREATE EXTERNAL TABLE is not run by the local stand-in",
         lambda f: not f.in_transaction,
         kinds=frozenset({Kind.CREATE_EXTERNAL_TABLE}),
         hint="The tables of the data catalog are made from the contracts (retail-lakehouse).",
     ),
-    Rule(
+    _refused(
         "grant-on-external-table",
-        Effect.REFUSE,
         "3.2",
         "Operation not supported on external tables",
         lambda f: f.target is not None and f.target.kind is Relation.EXTERNAL,
         kinds=frozenset({Kind.GRANT, Kind.REVOKE}),
         hint="Grant USAGE on the external schema, and SELECT on the materialized views.",
     ),
-    Rule(
+    _refused(
         "external-tables-are-read-only",
-        Effect.REFUSE,
         "3.8",
         "Operation not supported on external tables",
         lambda f: f.target is not None and f.target.kind is Relation.EXTERNAL,
         kinds=_WRITES | {Kind.DROP_TABLE, Kind.ANALYZE},
         hint="One writer a table: a second one would conflict with the stream.",
     ),
-    Rule(
+    _refused(
         "views-are-read-only",
-        Effect.REFUSE,
         "CREATE MATERIALIZED VIEW",
         "cannot modify a view",
         lambda f: (
@@ -219,9 +224,8 @@ RULES: tuple[Rule, ...] = (
         ),
         kinds=_WRITES,
     ),
-    Rule(
+    _refused(
         "auto-refresh-mutable",
-        Effect.REFUSE,
         "1.5",
         "auto refresh is not supported for materialized view with mutable function",
         lambda f: (
@@ -230,9 +234,8 @@ RULES: tuple[Rule, ...] = (
         kinds=_MV,
         needs_binding=True,
     ),
-    Rule(
+    _refused(
         "auto-refresh-external",
-        Effect.REFUSE,
         "1.5",
         "auto refresh is not supported for materialized view over external schema",
         lambda f: f.statement.has("auto_refresh") and f.reads(Relation.EXTERNAL),
@@ -240,80 +243,71 @@ RULES: tuple[Rule, ...] = (
         hint="Create it with AUTO REFRESH NO and refresh it yourself.",
         needs_binding=True,
     ),
-    Rule(
+    _refused(
         "auto-refresh-nested",
-        Effect.REFUSE,
         "1.5",
         "auto refresh is not supported for materialized view over another materialized view",
         lambda f: f.statement.has("auto_refresh") and f.reads(Relation.MATERIALIZED),
         kinds=_MV,
         needs_binding=True,
     ),
-    Rule(
+    _refused(
         "mv-late-binding",
-        Effect.REFUSE,
         "1.8",
         "WITH NO SCHEMA BINDING is not supported for materialized views",
         lambda f: f.statement.has("no_schema_binding"),
         kinds=_MV,
         sqlstate="42601",
     ),
-    Rule(
+    _refused(
         "mv-ordered",
-        Effect.REFUSE,
         "1.8",
         "ORDER BY, LIMIT and OFFSET are not supported in materialized view definition",
         asked.ordered,
         kinds=_MV,
         needs_binding=True,
     ),
-    Rule(
+    _refused(
         "mv-on-plain-view",
-        Effect.REFUSE,
         "1.8",
         "Materialized views cannot be defined over standard views",
         lambda f: f.reads(Relation.PLAIN_VIEW),
         kinds=_MV,
         needs_binding=True,
     ),
-    Rule(
+    _refused(
         "mv-on-system-table",
-        Effect.REFUSE,
         "1.8",
         "Materialized views cannot be defined over system tables",
         lambda f: f.reads(Relation.SYSTEM),
         kinds=_MV,
         needs_binding=True,
     ),
-    Rule(
+    _refused(
         "mv-on-temporary-table",
-        Effect.REFUSE,
         "1.8",
         "Materialized views cannot be defined over temporary tables",
         lambda f: f.reads(Relation.TEMPORARY),
         kinds=_MV,
         needs_binding=True,
     ),
-    Rule(
+    _refused(
         "mv-leader-node-function",
-        Effect.REFUSE,
         "1.8",
         "Leader node-only functions are not supported in materialized view definition",
         lambda f: bool(f.calls(functions.LEADER_NODE_ONLY)),
         kinds=_MV,
     ),
-    Rule(
+    _refused(
         "mv-on-iceberg-v3",
-        Effect.REFUSE,
         "1.4",
         "You can't create materialized views on Iceberg v3 tables",
         asked.iceberg_v3,
         kinds=_MV,
         needs_binding=True,
     ),
-    Rule(
+    _refused(
         "refresh-cascade-external",
-        Effect.REFUSE,
         "1.9",
         "REFRESH MATERIALIZED VIEW CASCADE is not supported for materialized views on external "
         "tables",
@@ -321,104 +315,43 @@ RULES: tuple[Rule, ...] = (
         kinds=frozenset({Kind.REFRESH}),
         hint="Refresh nested views one by one, in order.",
     ),
-    Rule(
-        "mutable-function",
-        Effect.RECOMPUTE,
-        "1.6",
-        "has a mutable function",
-        asked.mutable,
-        kinds=_MV,
-        needs_binding=True,
-    ),
-    Rule(
+    _recomputed("mutable-function", "1.6", "has a mutable function", asked.mutable),
+    _recomputed(
         "date-time-function",
-        Effect.RECOMPUTE,
         "1.6",
         "has a date-time function that counts as mutable for its argument's type",
         asked.date_time_function,
-        kinds=_MV,
-        needs_binding=True,
     ),
-    Rule(
-        "outer-join",
-        Effect.RECOMPUTE,
-        "1.7",
-        "has an outer join",
-        asked.outer_join,
-        kinds=_MV,
-        needs_binding=True,
-    ),
-    Rule(
+    _recomputed("outer-join", "1.7", "has an outer join", asked.outer_join),
+    _recomputed(
         "set-operation",
-        Effect.RECOMPUTE,
         "1.7",
         "has UNION, INTERSECT or EXCEPT",
         lambda f: any(True for _ in f.nodes(exp.SetOperation)),
-        kinds=_MV,
-        needs_binding=True,
     ),
-    Rule(
-        "distinct",
-        Effect.RECOMPUTE,
-        "1.7",
-        "has DISTINCT",
-        lambda f: any(True for _ in f.nodes(exp.Distinct)),
-        kinds=_MV,
-        needs_binding=True,
+    _recomputed(
+        "distinct", "1.7", "has DISTINCT", lambda f: any(True for _ in f.nodes(exp.Distinct))
     ),
-    Rule(
+    _recomputed(
         "window-function",
-        Effect.RECOMPUTE,
         "1.7",
         "has a window function",
         lambda f: any(True for _ in f.nodes(exp.Window)),
-        kinds=_MV,
-        needs_binding=True,
     ),
-    Rule(
-        "subquery",
-        Effect.RECOMPUTE,
-        "1.7",
-        "has a subquery or a common table expression",
-        asked.subquery,
-        kinds=_MV,
-        needs_binding=True,
-    ),
-    Rule(
+    _recomputed("subquery", "1.7", "has a subquery or a common table expression", asked.subquery),
+    _recomputed(
         "other-aggregate",
-        Effect.RECOMPUTE,
         "1.7",
         "has an aggregate other than SUM, COUNT, MIN, MAX and AVG",
         asked.other_aggregate,
-        kinds=_MV,
-        needs_binding=True,
     ),
-    Rule(
-        "grouping-sets",
-        Effect.RECOMPUTE,
-        "1.7",
-        "has GROUPING SETS, ROLLUP or CUBE",
-        asked.grouping_sets,
-        kinds=_MV,
-        needs_binding=True,
-    ),
-    Rule(
-        "varbyte",
-        Effect.RECOMPUTE,
-        "1.2",
-        "reads a VARBYTE column",
-        asked.varbyte,
-        kinds=_MV,
-        needs_binding=True,
-    ),
-    Rule(
+    _recomputed("grouping-sets", "1.7", "has GROUPING SETS, ROLLUP or CUBE", asked.grouping_sets),
+    _recomputed("varbyte", "1.2", "reads a VARBYTE column", asked.varbyte),
+    _recomputed(
         "base-is-local",
-        Effect.RECOMPUTE,
         "the stand-in keeps no log of changes to local tables",
         "reads a table or view that is not an Iceberg table",
         lambda f: f.reads(Relation.LOCAL, Relation.MATERIALIZED),
-        kinds=_MV,
-        needs_binding=True,
     ),
 )
 

@@ -8,6 +8,7 @@ another session refreshes a view.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -57,6 +58,7 @@ class Server:
 
     async def stop(self) -> None:
         """Ends every session, rolls back what is open and closes the file."""
+        self._engine.interrupt_fold()
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections.values()):
@@ -65,7 +67,13 @@ class Server:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_STOP_SECONDS)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        # The sessions' own ends are the last work of the pool: what they rolled back and let go of
+        # decides whether the file can be written out whole.
+        self._pool.shutdown(wait=False)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                while any(thread.is_alive() for thread in self._pool._threads):
+                    await asyncio.sleep(0.01)
         await asyncio.to_thread(self._engine.close)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

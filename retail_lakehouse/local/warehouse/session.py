@@ -28,6 +28,7 @@ from retail_lakehouse.local.warehouse.errors import WarehouseError, from_duckdb
 from retail_lakehouse.local.warehouse.facts import Facts
 from retail_lakehouse.local.warehouse.grammar import read
 from retail_lakehouse.local.warehouse.history import Entry
+from retail_lakehouse.local.warehouse.results import Prepared, Result
 from retail_lakehouse.local.warehouse.statements import (
     DDL,
     TRANSACTION,
@@ -48,35 +49,6 @@ _log = logging.getLogger(__name__)
 _ATTEMPTS = 3
 SERVER_VERSION = "8.0.2"
 VERSION_TEXT = "PostgreSQL 8.0.2 on i686-pc-linux-gnu, Redshift 1.0 (local stand-in, DuckDB)"
-
-
-@dataclass(slots=True)
-class Prepared:
-    """A statement that was parsed: its parameters' types and, for a query, its columns."""
-
-    statement: Statement
-    oids: tuple[int, ...]
-    columns: tuple[Column, ...] | None = None
-
-
-@dataclass(slots=True)
-class Result:
-    """A statement's outcome. `rows` are all read or, for a query, still on the cursor."""
-
-    tag: str
-    columns: tuple[Column, ...] = ()
-    rows: list[tuple[object, ...]] | None = None
-    cursor: duckdb.DuckDBPyConnection | None = None
-    returned: int = 0
-
-    def fetch(self, count: int) -> list[tuple[object, ...]]:
-        """The next rows, none at the end."""
-        if self.cursor is not None:
-            rows = self.cursor.fetchmany(count)
-        else:
-            rows, self.rows = (self.rows or [])[:count], (self.rows or [])[count:]
-        self.returned += len(rows)
-        return rows
 
 
 @dataclass(slots=True)

@@ -20,7 +20,8 @@ from retail_lakehouse.local.warehouse.statements import Kind, Statement
 from retail_lakehouse.local.warehouse.translation import compile_query
 
 if TYPE_CHECKING:
-    from retail_lakehouse.local.warehouse.session import Prepared, Session
+    from retail_lakehouse.local.warehouse.results import Prepared
+    from retail_lakehouse.local.warehouse.session import Session
 
 
 def run(session: Session, prepared: Prepared, values: Sequence[object]) -> str:

@@ -241,3 +241,22 @@ def test_definitions_roll_back_with_their_transaction(ask: Asker) -> None:
     for name in ("t", "v", "m"):
         with pytest.raises(WarehouseError, match="does not exist"):
             ask.rows(f"SELECT * FROM mart.{name}")
+
+
+def test_what_others_stand_on_is_dropped_with_cascade_only(ask: Asker) -> None:
+    ask.do(
+        "CREATE MATERIALIZED VIEW mart.m AS SELECT sku FROM lake.events",
+        "CREATE VIEW mart.v AS SELECT sku FROM mart.m",
+        "CREATE VIEW mart.w AS SELECT sku FROM mart.v",
+        "CREATE VIEW mart.late AS SELECT sku FROM mart.m WITH NO SCHEMA BINDING",
+    )
+    with pytest.raises(WarehouseError) as refused:
+        ask.rows("DROP MATERIALIZED VIEW mart.m")
+    assert refused.value.sqlstate == "2BP01"
+    assert refused.value.detail == "mart.v"
+    ask.do("DROP MATERIALIZED VIEW mart.m CASCADE")
+    for name in ("m", "v", "w", "late"):
+        with pytest.raises(WarehouseError, match="does not exist"):
+            ask.rows(f"SELECT * FROM mart.{name}")
+    ask.do("CREATE MATERIALIZED VIEW mart.m AS SELECT sku FROM lake.events")
+    assert len(ask.rows("SELECT * FROM mart.late")) == 200

@@ -1,0 +1,40 @@
+"""A statement on its way: prepared, and what came of it.
+
+Here: what the wire and the session hand to one another. Not here: either of them.
+"""
+
+from dataclasses import dataclass
+
+import duckdb
+
+from retail_lakehouse.local.warehouse.datatypes import Column
+from retail_lakehouse.local.warehouse.statements import Statement
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A statement that was parsed: its parameters' types and, for a query, its columns."""
+
+    statement: Statement
+    oids: tuple[int, ...]
+    columns: tuple[Column, ...] | None = None
+
+
+@dataclass(slots=True)
+class Result:
+    """A statement's outcome. `rows` are all read or, for a query, still on the cursor."""
+
+    tag: str
+    columns: tuple[Column, ...] = ()
+    rows: list[tuple[object, ...]] | None = None
+    cursor: duckdb.DuckDBPyConnection | None = None
+    returned: int = 0
+
+    def fetch(self, count: int) -> list[tuple[object, ...]]:
+        """The next rows, none at the end."""
+        if self.cursor is not None:
+            rows = self.cursor.fetchmany(count)
+        else:
+            rows, self.rows = (self.rows or [])[:count], (self.rows or [])[count:]
+        self.returned += len(rows)
+        return rows
