@@ -18,6 +18,9 @@ def verify(
         float, typer.Option(min=0, help="How long the tables may catch up.", metavar="SECONDS")
     ] = 120.0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only what does not hold.")] = False,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="A topic without a record is no failure.")
+    ] = False,
     state_dir: StateDir = None,
     assignments: Assignments = None,
 ) -> None:
@@ -30,7 +33,7 @@ def verify(
 
     settings = running_settings(state_dir, assignments)
     with simulator_paused(settings.root):
-        report = compare(settings, wait_seconds=wait)
+        report = compare(settings, wait_seconds=wait, allow_empty=allow_empty)
     held = {str(check) for check in report.checks if check.holds}
     for line in report.lines():
         if not (quiet and line in held):

@@ -29,7 +29,7 @@ from retail_lakehouse.local.ledger_state import BackfillDay
 from retail_lakehouse.local.ledger_totals import content_sum
 from retail_lakehouse.local.simulator.disturbance import Batch, Disturbance
 from retail_lakehouse.local.simulator.options import LEDGER_FOLDER, NO_FAULTS
-from retail_lakehouse.local.simulator.resolution import bind_to_kafka
+from retail_lakehouse.local.simulator.resolution import bind_to_kafka, resolve_open_backfills
 from retail_lakehouse.local.simulator.run import BatchMaker
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.streaming.lock import topic_lease
@@ -106,23 +106,6 @@ def backfill(
                     _write_day(settings, catalog, ledger, event, day, batches, next_batch)
                 )
     return BackfillReport(tuple(written), time.monotonic() - began)
-
-
-def resolve_open_backfills(ledger: Ledger, catalog: "Catalog") -> None:
-    """Books the days whose process died around their commit: it is whole or it is not there."""
-    from pyiceberg.expressions import And, EqualTo
-
-    for day in ledger.open_backfills():
-        event = next(event for event in EVENTS if event.topic == day.topic)
-        table = catalog.load_table(event_table(event).identifier)
-        found = table.scan(
-            row_filter=And(
-                EqualTo("event_date", day.day),  # type: ignore[call-arg, arg-type]
-                EqualTo(EVENT_ID_FIELD, day.first_event_id),  # type: ignore[call-arg, arg-type]
-            ),
-            selected_fields=(EVENT_ID_FIELD,),
-        ).to_arrow()
-        ledger.settle_backfill(day, committed=len(found) > 0)
 
 
 def typed_rows(

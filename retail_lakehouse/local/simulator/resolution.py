@@ -1,17 +1,22 @@
-"""Finding out what became of records whose delivery is unknown.
+"""Finding out what became of records, and of backfilled days, whose delivery is unknown.
 
-Here: reading the topics from the last known offsets on, for markers of this ledger. Not here:
-what follows for the counts (`ledger.py`).
+Here: reading the topics from the last known offsets on, for markers of this ledger, and the tables
+for days. Not here: what follows for the counts (`ledger.py`).
 """
 
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from retail_lakehouse.contracts.events import EVENT_ID_FIELD, EVENTS
+from retail_lakehouse.contracts.tables import event_table
 from retail_lakehouse.kafka.admin import TopicDescription, cluster_id, describe_topics
 from retail_lakehouse.local.ledger import MARKER_HEADER, Landing, Ledger, read_marker
 from retail_lakehouse.local.ledger_state import LedgerTopic
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +77,23 @@ def resolve_open(ledger: Ledger, kafka: Mapping[str, Any]) -> int:
     delivered = ledger.resolve(landings)
     logger.info("Of the records with unknown delivery, %d had arrived.", delivered)
     return delivered
+
+
+def resolve_open_backfills(ledger: Ledger, catalog: "Catalog") -> None:
+    """Books the days whose process died around their commit: it is whole or it is not there."""
+    from pyiceberg.expressions import And, EqualTo
+
+    for day in ledger.open_backfills():
+        event = next(event for event in EVENTS if event.topic == day.topic)
+        table = catalog.load_table(event_table(event).identifier)
+        found = table.scan(
+            row_filter=And(
+                EqualTo("event_date", day.day),  # type: ignore[call-arg, arg-type]
+                EqualTo(EVENT_ID_FIELD, day.first_event_id),  # type: ignore[call-arg, arg-type]
+            ),
+            selected_fields=(EVENT_ID_FIELD,),
+        ).to_arrow()
+        ledger.settle_backfill(day, committed=len(found) > 0)
 
 
 def _quiet_topics(kafka: Mapping[str, Any], names: list[str]) -> tuple[TopicDescription, ...]:

@@ -24,11 +24,34 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Deliveries:
+    """What became of one topic's records whose delivery was unknown, a kill having come between.
+
+    Of the `unresolved` that this run found, `resolved` are booked now: `undelivered` of those are
+    not in the topic, the others are. `undelivered_ever` counts since the ledger began.
+    """
+
+    topic: str
+    unresolved: int
+    resolved: int
+    undelivered: int
+    undelivered_ever: int
+
+    def __str__(self) -> str:
+        return (
+            f"note {self.topic}: deliveries: {self.unresolved} were unresolved, of which "
+            f"{self.resolved - self.undelivered} had arrived and {self.undelivered} had not; "
+            f"{self.undelivered_ever} never arrived since the ledger began"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class VerifyReport:
     """All checks of one run; `seconds` is how long it took."""
 
     checks: tuple[Check, ...]
     seconds: float
+    deliveries: tuple[Deliveries, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -41,7 +64,8 @@ class VerifyReport:
         return tuple(check for check in self.checks if not check.holds)
 
     def lines(self) -> Iterator[str]:
-        """One line a check, then the verdict."""
+        """One line a topic on its deliveries, one a check, then the verdict."""
+        yield from map(str, self.deliveries)
         yield from map(str, self.checks)
         if self.ok:
             yield f"All {len(self.checks)} checks hold ({self.seconds:.1f} s)."

@@ -50,6 +50,17 @@ class QuarantineSides:
     other_reason: int
 
 
+@dataclass(frozen=True, slots=True)
+class ReplaySides:
+    """Outcomes `landed` in the quarantine beside the rows at their coordinates, as counts."""
+
+    coordinates: int
+    outcomes: int
+    rows: int
+    without_row: int
+    without_original: int
+
+
 class TableSide:
     """Reads one topic's tables as they are at their current snapshots."""
 
@@ -110,6 +121,18 @@ class TableSide:
             records, coordinates, only_in_ledger, only_in_quarantine, other_reason
         )
 
+    def landed_by_replay(self) -> ReplaySides:
+        """What replays say they landed, beside the rows that are there."""
+        if self._bad.current_snapshot() is None:
+            return ReplaySides(0, 0, 0, 0, 0)
+        is_empty = self._rows.current_snapshot() is None
+        text = _statement(
+            "landed_by_replay",
+            quarantine=_source(self._bad),
+            source=_NO_ROWS if is_empty else _source(self._rows),
+        )
+        return ReplaySides(*map(int, self._one(text)))
+
     def _one(self, text: str) -> tuple[Any, ...]:
         row = self._connection.execute(text).fetchone()
         assert row is not None  # noqa: S101
@@ -126,6 +149,8 @@ _NO_QUARANTINE = (
     "(SELECT NULL::INT AS kafka_partition, NULL::BIGINT AS kafka_offset, NULL::VARCHAR AS reason, "
     "NULL::VARCHAR AS outcome, NULL::VARCHAR AS replay_id WHERE false)"
 )
+
+_NO_ROWS = "(SELECT NULL::INT AS kafka_partition, NULL::BIGINT AS kafka_offset WHERE false)"
 
 
 def _text(name: str) -> str:

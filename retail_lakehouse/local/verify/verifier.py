@@ -15,10 +15,13 @@ from retail_lakehouse.contracts.tables import event_table, quarantine_table
 from retail_lakehouse.kafka.admin import describe_topics
 from retail_lakehouse.local.duckdb_extensions import iceberg_reader
 from retail_lakehouse.local.ledger import Ledger
-from retail_lakehouse.local.simulator.backfill import resolve_open_backfills
 from retail_lakehouse.local.simulator.options import LEDGER_FOLDER
-from retail_lakehouse.local.simulator.resolution import bind_to_kafka, resolve_open
-from retail_lakehouse.local.verify.report import Check, VerifyReport, equal
+from retail_lakehouse.local.simulator.resolution import (
+    bind_to_kafka,
+    resolve_open,
+    resolve_open_backfills,
+)
+from retail_lakehouse.local.verify.report import Check, Deliveries, VerifyReport, equal
 from retail_lakehouse.local.verify.tables import RowSums, TableSide, prepare
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.catalog import open_catalog
@@ -43,11 +46,13 @@ def verify(
     wait_seconds: float = 0.0,
     kafka: Mapping[str, Any] | None = None,
     events: Sequence[EventContract] = EVENTS,
+    allow_empty: bool = False,
 ) -> VerifyReport:
     """Compares the ledger with Kafka, the marks and the tables, check by check.
 
     The simulator must not run. `wait_seconds` is how long the tables may take to catch up with
-    what is in the topics. Records with unknown delivery are looked up in the topics first.
+    what is in the topics. Records with unknown delivery are looked up in the topics first; how many
+    there were and what became of them is in the report. `allow_empty` as for `compare`.
 
     Raises:
         LedgerBusyError: the simulator runs.
@@ -61,19 +66,41 @@ def verify(
     with Ledger(settings.root / LEDGER_FOLDER) as ledger:
         names = [topic.name for topic in ledger.topics]
         bind_to_kafka(ledger, kafka, names)
+        unresolved = {name: ledger.unresolved(name) for name in names}
+        lost = {name: ledger.totals(name).undelivered for name in names}
         resolve_open(ledger, kafka)
+        deliveries = tuple(
+            Deliveries(
+                topic=name,
+                unresolved=unresolved[name],
+                resolved=unresolved[name] - ledger.unresolved(name),
+                undelivered=ledger.totals(name).undelivered - lost[name],
+                undelivered_ever=ledger.totals(name).undelivered,
+            )
+            for name in names
+        )
         resolve_open_backfills(ledger, catalog)
         ends = {topic.name: topic.end_offsets for topic in describe_topics(kafka, names)}
         _await_tables(catalog, events, ends, wait_seconds)
-        checks = compare(ledger, catalog, ends, events)
-    return VerifyReport(checks, time.monotonic() - began)
+        checks = compare(ledger, catalog, ends, events, allow_empty)
+    return VerifyReport(checks, time.monotonic() - began, deliveries)
 
 
 def compare(
-    ledger: Ledger, catalog: "Catalog", ends: Ends, events: Sequence[EventContract] = EVENTS
+    ledger: Ledger,
+    catalog: "Catalog",
+    ends: Ends,
+    events: Sequence[EventContract] = EVENTS,
+    allow_empty: bool = False,
 ) -> tuple[Check, ...]:
-    """Every check of the ledger against the topics' `ends`, the marks and the tables."""
+    """Every check of the ledger against the topics' `ends`, the marks and the tables.
+
+    A topic of which the ledger has no acknowledged record fails unless `allow_empty`: every other
+    check would hold of it and prove nothing.
+    """
     checks: list[Check] = []
+    if not allow_empty:
+        checks += [_accounts_for_something(event.topic, ledger) for event in events]
     with iceberg_reader(_MEMORY_LIMIT_MB, ledger.folder / "spill") as connection:
         prepare(connection)
         for event in events:
@@ -109,6 +136,14 @@ def _consumed(mark: Mark | None, end: Mapping[int, int]) -> bool:
     return all(until.get(partition, 0) >= offset for partition, offset in end.items())
 
 
+def _accounts_for_something(topic: str, ledger: Ledger) -> Check:
+    acknowledged = ledger.totals(topic).acknowledged
+    name = "the ledger accounts for records"
+    if acknowledged:
+        return Check(topic, name, f"{acknowledged} acknowledged", "more than none", holds=True)
+    return Check(topic, name, "no record was ever acknowledged", "an account", holds=False)
+
+
 def _checks(
     event: EventContract,
     ledger: Ledger,
@@ -124,7 +159,7 @@ def _checks(
     total = mark.total if mark else Counts()
     in_topic = sum(end.values()) - sum(begin.values())
     yield equal(topic, "records acknowledged, and in the topic", totals.acknowledged, in_topic)
-    yield equal(topic, "deliveries that are unresolved", 0, ledger.unresolved(topic))
+    yield equal(topic, "deliveries still unresolved", 0, ledger.unresolved(topic))
     yield equal(
         topic,
         "end offsets, and consumed until",
@@ -156,6 +191,7 @@ def _checks(
     yield from _backfill_checks(topic, ledger, sums.get("backfill", RowSums()))
     yield equal(topic, "keys that several rows have", 0, side.doubled_keys())
     yield from _quarantine_checks(topic, ledger, side)
+    yield from _replay_checks(topic, side)
 
 
 def _backfill_checks(topic: str, ledger: Ledger, found: RowSums) -> Iterator[Check]:
@@ -177,6 +213,17 @@ def _quarantine_checks(topic: str, ledger: Ledger, side: TableSide) -> Iterator[
     yield equal(topic, "coordinates missing in quarantine", 0, found.only_in_ledger)
     yield equal(topic, "coordinates in quarantine that were good", 0, found.only_in_quarantine)
     yield equal(topic, "quarantined for another reason", 0, found.other_reason)
+
+
+def _replay_checks(topic: str, side: TableSide) -> Iterator[Check]:
+    """The ledger knows nothing of replays: their outcomes must agree with their rows."""
+    found = side.landed_by_replay()
+    if not found.outcomes:
+        return
+    yield equal(topic, "landed by replay, outcomes once each", found.coordinates, found.outcomes)
+    yield equal(topic, "landed by replay, rows once each", found.coordinates, found.rows)
+    yield equal(topic, "landed by replay without a row", 0, found.without_row)
+    yield equal(topic, "landed by replay but never quarantined", 0, found.without_original)
 
 
 def _offsets(offsets: Mapping[int, int]) -> str:

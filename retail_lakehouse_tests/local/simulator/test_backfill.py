@@ -18,10 +18,10 @@ from retail_lakehouse.local.simulator import SimulatorOptions, run_simulator
 from retail_lakehouse.local.simulator.backfill import (
     BackfillError,
     backfill,
-    resolve_open_backfills,
     typed_rows,
 )
 from retail_lakehouse.local.simulator.options import LEDGER_FOLDER, NO_FAULTS
+from retail_lakehouse.local.simulator.resolution import resolve_open_backfills
 from retail_lakehouse.local.verify import verify
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.append import append_marked
@@ -57,7 +57,7 @@ def test_days_are_written_once_and_verify_agrees(own_broker: Broker, settings: S
     ]
     again = backfill(settings, days=3, events_a_day=2_000, kafka=kafka, today=TODAY)
     assert {day.day for day in again.written} == {"2026-11-17"}
-    checks = verify(settings, kafka=kafka)
+    checks = verify(settings, kafka=kafka, allow_empty=True)
     assert checks.ok, "\n".join(checks.lines())
     catalog = open_catalog(settings)
     for event in EVENTS:
