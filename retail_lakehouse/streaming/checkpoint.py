@@ -125,7 +125,7 @@ def planned_end(files: CheckpointFiles, topic: str, batch_id: int) -> dict[int, 
 def parse_offsets(text: str, topic: str) -> dict[int, int]:
     """Offsets by partition from one entry of the offsets log (version, metadata, one source)."""
     lines = text.splitlines()
-    if len(lines) != 3 or lines[0] != "v1":
+    if len(lines) != 3 or lines[0] != "v1" or not _is_object(lines[1]):
         raise CheckpointDamagedError("a file of its offsets log is cut short or not Spark's")
     try:
         topics = json.loads(lines[2])
@@ -138,8 +138,16 @@ def parse_offsets(text: str, topic: str) -> dict[int, int]:
 
 def parse_commit(text: str) -> None:
     """Checks one entry of the commit log."""
-    if not text.startswith("v1"):
+    version, _, body = text.partition("\n")
+    if version != "v1" or not _is_object(body):
         raise CheckpointDamagedError("a file of its commit log is cut short or not Spark's")
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
 
 
 def _has_id(metadata: str) -> bool:

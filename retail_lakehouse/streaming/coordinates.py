@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import reduce
 
 import numpy as np
+import numpy.typing as npt
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as f
 
@@ -32,11 +33,11 @@ def collected(judged: DataFrame) -> Records:
     return concatenated(parts)
 
 
-def until_of(partition: Longs, until: Mapping[int, int]) -> Longs:
-    """Each record's partition's `until`; 0 where there is none."""
-    result = np.zeros(len(partition), dtype=np.int64)
-    for number, offset in until.items():
-        result[partition == number] = offset
+def listed(partition: Longs, offset: Longs, offsets: Mapping[int, Longs]) -> npt.NDArray[np.bool_]:
+    """Which of the coordinates are among `offsets` (by partition)."""
+    result = np.zeros(len(partition), dtype=np.bool_)
+    for number, of_partition in offsets.items():
+        result |= (partition == number) & np.isin(offset, of_partition)
     return result
 
 

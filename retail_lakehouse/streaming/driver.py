@@ -56,7 +56,12 @@ def run_streaming_job(event_name: str, argv: Sequence[str]) -> int:
     except (startup.LossError, MarkError) as error:
         logger.error("%s", error)
         return startup.EXIT_LOSS
-    except (LockHeldError, KafkaUnavailableError, TableNotReadyError) as error:
+    except (
+        LockHeldError,
+        KafkaUnavailableError,
+        TableNotReadyError,
+        StaleProgressError,
+    ) as error:
         logger.error("%s", error)
         return 1
     except StreamingQueryException as error:
@@ -73,6 +78,10 @@ def run_streaming_job(event_name: str, argv: Sequence[str]) -> int:
 
 class StopRequestedError(RuntimeError):
     """The job was asked to stop before its next batch began; the batch is left to the next run."""
+
+
+class StaleProgressError(RuntimeError):
+    """The marks moved under a running query, which has to start again from them."""
 
 
 class StreamingJob:
@@ -94,18 +103,25 @@ class StreamingJob:
         self._index = KeyIndex(Path(arguments.index_dir))
         self._files = checkpoint.CheckpointFiles(spark, arguments.checkpoint)
         self._writer: TopicWriter | None = None
+        self._topic_ids: kafka.TopicIdWatch | None = None
 
     def run(self) -> int:
         """Takes the lock, checks, and streams until SIGTERM or SIGINT."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._asked_to_stop)
         self._lock.acquire(LOCK_TIMEOUT_SECONDS)
+        query: StreamingQuery | None = None
         try:
             query = self._start()
             self._watch(query)
         finally:
+            # From here on no batch may begin: the writer's progress may be stale, and after a
+            # yield the lock another's.
+            self._stop.set()
+            if query is not None and query.isActive:
+                query.stop()
             self._index.close()
-            self._lock.release()
+            # A commit that still runs is the JVM's: the lock goes with its process.
         return 0
 
     def _asked_to_stop(self, _number: int, _frame: FrameType | None) -> None:
@@ -125,6 +141,7 @@ class StreamingJob:
         self._writer = writer
         live = kafka.topic_facts(self._spark, arguments, event.topic)
         self._resume(live)
+        self._topic_ids = kafka.TopicIdWatch(self._spark, arguments, event.topic)
         until = writer.progress.until
         self._reconcile_checkpoint(until)
         records = kafka.read_topic(
@@ -144,15 +161,17 @@ class StreamingJob:
         marks = writer.marks()
         topic = self._event.topic
         startup.check_topic(topic, live, *marks, accepted)
-        progress = progress_from(marks, live.cluster_id, live.topic_id)
-        until, quarantine_until = progress.until, progress.quarantine_until
-        progress = moved(
-            progress,
-            startup.check_offsets(topic, live, until, accepted),
-            startup.check_quarantine_offsets(topic, live, until, quarantine_until, accepted),
+        startup.check_rows_have_mark(writer.rows.name, marks[0], writer.rows.row_count())
+        marked = progress_from(marks, live.cluster_id, live.topic_id)
+        until = startup.check_offsets(topic, live, marked.until, accepted)
+        quarantine_until = startup.check_quarantine_offsets(
+            topic, live, marked.until, until, marked.quarantine_until, accepted
         )
         self._index.open()
-        writer.resume(progress)
+        writer.resume(moved(marked, until, quarantine_until))
+        made_again = marks[0] is not None and marks[0].topic_id != live.topic_id
+        if until != marked.until or made_again:
+            writer.declare()
 
     def _reconcile_checkpoint(self, until: dict[int, int]) -> None:
         files = self._files
@@ -181,6 +200,7 @@ class StreamingJob:
             self._refuse_when_stopping()
         try:
             self._refuse_when_stopping()
+            self._refuse_another_topic()
             planned = checkpoint.planned_end(self._files, self._event.topic, batch_id)
             self._require_writer().write(batch, planned)
         finally:
@@ -191,10 +211,24 @@ class StreamingJob:
             # Returning would let Spark record a batch that has not landed.
             raise StopRequestedError("The job is stopping; the batch is left for its next run.")
 
+    def _refuse_another_topic(self) -> None:
+        assert self._topic_ids is not None  # noqa: S101
+        topic_id = self._topic_ids.current_id()
+        if topic_id != self._require_writer().progress.topic_id:
+            raise StaleProgressError(
+                f"The topic {self._event.topic} was made again while the job ran (its id is now "
+                f"{topic_id}); the batch is left, and the next start says what is lost."
+            )
+
     def _watch(self, query: StreamingQuery) -> None:
         while not self._stop.is_set():
-            if query.awaitTermination(_POLL_SECONDS):
-                return
+            try:
+                if query.awaitTermination(_POLL_SECONDS):
+                    return
+            except StreamingQueryException:
+                if self._stop.is_set():  # the batch that began while the signal came in
+                    return
+                raise
             if self._lock.yield_wanted():
                 self._yield_lock()
         logger.info("Asked to stop: finishing the running batch.")
@@ -220,9 +254,19 @@ class StreamingJob:
                     if time.monotonic() - unasked_since > LOCK_TIMEOUT_SECONDS:
                         raise
                 else:
-                    live = kafka.topic_facts(self._spark, self._arguments, self._event.topic)
-                    self._resume(live)
+                    self._take_up_again()
                     return
+
+    def _take_up_again(self) -> None:
+        before = self._require_writer().progress
+        self._resume(kafka.topic_facts(self._spark, self._arguments, self._event.topic))
+        after = self._require_writer().progress
+        if (before.topic_id, before.until) != (after.topic_id, after.until):
+            # The running query would go on from where it was.
+            raise StaleProgressError(
+                f"The offsets of {self._event.topic} moved while another process wrote its "
+                "tables; the job ends and its next start takes up from them."
+            )
 
     def _require_writer(self) -> TopicWriter:
         assert self._writer is not None  # noqa: S101

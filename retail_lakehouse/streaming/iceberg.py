@@ -93,6 +93,11 @@ class JobTable:
         snapshot = self.load().currentSnapshot()
         return None if snapshot is None else int(snapshot.snapshotId())
 
+    def row_count(self) -> int:
+        """Rows of the current snapshot, by its summary."""
+        snapshot = self.load().currentSnapshot()
+        return 0 if snapshot is None else int(snapshot.summary().get("total-records") or 0)
+
     def landing_spec_id(self) -> int:
         """Id of the partition spec that the streaming writer uses."""
         wanted = list(self.contract.landing_partition_by or self.contract.partition_by)

@@ -14,12 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
 from retail_lakehouse.contracts.canonical import canonical_text
-from retail_lakehouse.contracts.events import (
-    EVENT_ID_FIELD,
-    EVENT_TIME_FIELD,
-    EventContract,
-    event_named,
-)
+from retail_lakehouse.contracts.events import EVENT_ID_FIELD, EVENT_TIME_FIELD, EventContract
 from retail_lakehouse.dedupe.key_index import KeyIndex, Stamp
 from retail_lakehouse.dedupe.records import HOUR_MS, content_key, key_hash
 from retail_lakehouse.streaming.iceberg import JobTable
@@ -61,7 +56,7 @@ def sync_index(
     if now.snapshot_id not in (None, since_snapshot):
         missing = _added(spark, table, since_snapshot, now.snapshot_id)
         since = f.timestamp_seconds(f.lit(oldest_hour * 3600)).cast("timestamp_ntz")
-        for numbers in keys_of(missing.where(f.col("event_ts") >= since), event.name):
+        for numbers in keys_of(missing.where(f.col("event_ts") >= since), event):
             index.add_bulk(numbers[:, 0], numbers[:, 1:], oldest_hour)
     index.seal(now, oldest_hour)
 
@@ -90,23 +85,21 @@ def _added(spark: SparkSession, table: JobTable, since: int | None, to: int | No
     return reader.option("end-snapshot-id", str(to)).load(table.name)
 
 
-def keys_of(rows: DataFrame, event_name: str) -> "Iterator[npt.NDArray[np.int64]]":
+def keys_of(rows: DataFrame, event: EventContract) -> "Iterator[npt.NDArray[np.int64]]":
     """Event hour, key high, key low and content of an event table's rows, chunk by chunk."""
-    event = event_named(event_name)
     keys = rows.select(*(field.name for field in event.fields), "extra").mapInArrow(
-        _hashing(event_name), "keys binary"
+        _hashing(event), "keys binary"
     )
     for row in keys.toLocalIterator():
         yield np.frombuffer(row["keys"], dtype=np.int64).reshape(-1, 4)
 
 
-def _hashing(event_name: str) -> "Callable[[Any], Iterator[pa.RecordBatch]]":
+def _hashing(event: EventContract) -> "Callable[[Any], Iterator[pa.RecordBatch]]":
     """The function that Spark's Python workers run: rows to (hour, key high, key low, content)."""
 
     def run(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
         import pyarrow as pa
 
-        event = event_named(event_name)
         for batch in batches:
             numbers = np.empty((batch.num_rows, 4), dtype=np.int64)
             for position, values in enumerate(batch.to_pylist()):

@@ -74,12 +74,7 @@ def topic_facts(spark: SparkSession, arguments: JobArguments, topic: str) -> Top
     from py4j.protocol import Py4JJavaError
 
     jvm: Any = spark._jvm
-    properties = jvm.java.util.Properties()
-    for key, value in client_options(arguments).items():
-        properties.put(key, value)
-    properties.put("default.api.timeout.ms", str(_TIMEOUT_MS))
-    properties.put("request.timeout.ms", str(_TIMEOUT_MS // 2))
-    admin = jvm.org.apache.kafka.clients.admin.AdminClient.create(properties)
+    admin = _admin(jvm, arguments)
     try:
         return _facts(jvm, admin, topic)
     except Py4JJavaError as error:
@@ -93,10 +88,48 @@ def topic_facts(spark: SparkSession, arguments: JobArguments, topic: str) -> Top
         admin.close()
 
 
-def _facts(jvm: Any, admin: Any, topic: str) -> TopicFacts:
+class TopicIdWatch:
+    """Asks for a topic's id again and again over one connection."""
+
+    def __init__(self, spark: SparkSession, arguments: JobArguments, topic: str) -> None:
+        self._jvm: Any = spark._jvm
+        self._topic = topic
+        self._admin = _admin(self._jvm, arguments)
+
+    def current_id(self) -> str:
+        """The topic's id now.
+
+        Raises:
+            KafkaUnavailableError: no answer, or the topic is gone.
+        """
+        from py4j.protocol import Py4JJavaError
+
+        try:
+            return str(_described(self._jvm, self._admin, self._topic).topicId().toString())
+        except Py4JJavaError as error:
+            cause = error.java_exception.getCause() or error.java_exception
+            raise KafkaUnavailableError(
+                f"Kafka did not answer for the topic {self._topic} ({cause.toString()})."
+            ) from error
+
+
+def _admin(jvm: Any, arguments: JobArguments) -> Any:
+    properties = jvm.java.util.Properties()
+    for key, value in client_options(arguments).items():
+        properties.put(key, value)
+    properties.put("default.api.timeout.ms", str(_TIMEOUT_MS))
+    properties.put("request.timeout.ms", str(_TIMEOUT_MS // 2))
+    return jvm.org.apache.kafka.clients.admin.AdminClient.create(properties)
+
+
+def _described(jvm: Any, admin: Any, topic: str) -> Any:
     names = jvm.java.util.ArrayList()
     names.add(topic)
-    description = admin.describeTopics(names).allTopicNames().get().get(topic)
+    return admin.describeTopics(names).allTopicNames().get().get(topic)
+
+
+def _facts(jvm: Any, admin: Any, topic: str) -> TopicFacts:
+    description = _described(jvm, admin, topic)
     partitions = [int(info.partition()) for info in description.partitions()]
     config_resource = jvm.org.apache.kafka.common.config.ConfigResource
     resource = config_resource(

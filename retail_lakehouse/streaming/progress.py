@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from retail_lakehouse.contracts.events import EventContract
 from retail_lakehouse.contracts.mark import Counts, Mark, MarkKind, TimeRange
@@ -49,12 +50,17 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class BatchFacts:
-    """What is known of a batch before its commits."""
+    """What is known of a batch before its commits.
+
+    `held` marks the records that an interrupted batch has quarantined already: they stay there
+    whatever today's contract says, and are not `good` in `records`.
+    """
 
     records: Records
     decision: Decision
     planned_end: dict[int, int]
     started_ms: int
+    held: npt.NDArray[np.bool_]
 
 
 def counts(facts: BatchFacts) -> Counts:
@@ -111,6 +117,27 @@ def quarantine_mark(
         event_time=TimeRange(),
         batch=batch,
         total=progress.quarantine_total + batch,
+    )
+
+
+def declared_mark(progress: Progress, event: EventContract, run_id: str, started_ms: int) -> Mark:
+    """The mark of a commit without rows that records progress as it is."""
+    return Mark(
+        kind=MarkKind.STREAM,
+        cluster_id=progress.cluster_id,
+        topic=event.topic,
+        topic_id=progress.topic_id,
+        ranges={},
+        until=dict(progress.until),
+        event_time=TimeRange(),
+        broker_time=TimeRange(),
+        batch=Counts(),
+        total=progress.total,
+        batch_started_ms=started_ms,
+        previous_commit_ms=None,
+        contract_version=event.version,
+        run_id=run_id,
+        engine=ENGINE,
     )
 
 

@@ -141,17 +141,8 @@ class _Replay:
                 )
             now_landed = lands | landed_before
             outcome = np.select([now_landed, duplicate], ["landed", "duplicate"], "kept")
-            outcomes = self._outcomes(judged, chosen, records, outcome, rows_mark.topic_id).cache()
-            kept = Counter(
-                row["reason"]
-                for row in outcomes.where("outcome = 'kept'").select("reason").collect()
-            )
-            self._quarantine.append(
-                outcomes.coalesce(1),
-                self._carried(quarantine_mark),
-                self._quarantine.landing_spec_id(),
-            )
-            outcomes.unpersist()
+            outcomes = self._outcomes(judged, chosen, records, outcome, rows_mark.topic_id)
+            kept = self._commit_outcomes(outcomes, quarantine_mark)
         finally:
             judged.unpersist()
             chosen.unpersist()
@@ -162,6 +153,24 @@ class _Replay:
             kept=sum(kept.values()),
             kept_by_reason=dict(kept),
         )
+
+    def _commit_outcomes(self, outcomes: "DataFrame", quarantine_mark: Mark) -> Counter[str]:
+        """Appends what became of each record; returns the reasons of those that are kept."""
+        outcomes = outcomes.cache()
+        try:
+            kept = Counter(
+                row["reason"]
+                for row in outcomes.where("outcome = 'kept'").select("reason").collect()
+            )
+            self._quarantine.append(
+                outcomes.coalesce(1),
+                self._carried(quarantine_mark),
+                self._quarantine.landing_spec_id(),
+            )
+        finally:
+            # Left behind, it would be computed again at every later commit of this session.
+            outcomes.unpersist()
+        return kept
 
     def _carried(self, mark: Mark) -> Mark:
         return mark.carried(MarkKind.REPLAY, self._run_id, self._started_ms)
@@ -299,7 +308,7 @@ class _TableKeys:
             .where(f.col(EVENT_TIME_FIELD).between(*span))
             .join(f.broadcast(good.select(EVENT_ID_FIELD).distinct()), EVENT_ID_FIELD, "left_semi")
         )
-        for numbers in keys_of(rows, event.name):
+        for numbers in keys_of(rows, event):
             for hour, high, low, content in numbers.tolist():
                 self._found.setdefault((hour, high, low), content)
 

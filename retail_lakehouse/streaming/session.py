@@ -31,8 +31,6 @@ def session_config(arguments: JobArguments) -> dict[str, str]:
         f"{catalog}.cache-enabled": "false",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.ansi.enabled": "true",
-        "spark.sql.shuffle.partitions": "2",
-        "spark.sql.adaptive.enabled": "false",
         "spark.sql.streaming.stopTimeout": "8s",
         "spark.sql.streaming.minBatchesToRetain": "10",
         "spark.sql.execution.arrow.pyspark.enabled": "true",

@@ -64,7 +64,7 @@ def check_offsets(
     Raises:
         LossError: Kafka no longer has the records at a partition's `until`.
     """
-    moved = dict(until)
+    moved, losses = dict(until), []
     for partition, offset in sorted(until.items()):
         if partition not in live.end:
             raise LossError(
@@ -88,20 +88,14 @@ def check_offsets(
             moved[partition] = end
         else:
             continue
-        if accepted == live.topic_id:
-            logger.warning(
-                "Partition %d of %s: %s. This was accepted: going on at offset %d.",
-                partition,
-                topic,
-                lost,
-                moved[partition],
-            )
-        else:
-            raise LossError(
-                f"Partition {partition} of {topic}: {lost}. If that is known, start the job once "
-                f"with RETAIL_LAKEHOUSE_ACCEPT_LOSS={live.topic_id}; it then goes on at offset "
-                f"{moved[partition]}."
-            )
+        losses.append(f"Partition {partition} of {topic}: {lost}.")
+    if losses and accepted != live.topic_id:
+        raise LossError(
+            f"{' '.join(losses)} If that is known, start the job once with "
+            f"RETAIL_LAKEHOUSE_ACCEPT_LOSS={live.topic_id}; it then goes on where Kafka can."
+        )
+    for loss in losses:
+        logger.warning("%s This was accepted: going on past it.", loss)
     return moved
 
 
@@ -109,10 +103,14 @@ def check_quarantine_offsets(
     topic: str,
     live: TopicFacts,
     until: Mapping[int, int],
+    moved: Mapping[int, int],
     quarantine_until: Mapping[int, int],
     accepted: str,
 ) -> dict[int, int]:
-    """The quarantine's `until` to go on from.
+    """The quarantine's `until` to go on from, where the event table goes on from `moved`.
+
+    Where `until` moved back, Kafka gives its offsets to new records: what the quarantine covers
+    past it was of the old ones, so it moves back as well.
 
     It lags behind the event table's for as long as no record breaks the contract; what that one
     covers cannot be lost any more, so only what lies ahead of it is held against Kafka.
@@ -121,7 +119,27 @@ def check_quarantine_offsets(
         LossError: Kafka no longer has the records at a partition's `until`.
     """
     ahead = {p: offset for p, offset in quarantine_until.items() if offset > until.get(p, 0)}
-    return {**quarantine_until, **check_offsets(topic, live, ahead, accepted)}
+    checked = {**quarantine_until, **check_offsets(topic, live, ahead, accepted)}
+    return {
+        partition: min(offset, moved[partition])
+        if moved.get(partition, 0) < until.get(partition, 0)
+        else offset
+        for partition, offset in checked.items()
+    }
+
+
+def check_rows_have_mark(table: str, rows: Mark | None, row_count: int) -> None:
+    """Refuses a table with rows and no mark: reading from the beginning would double them.
+
+    Raises:
+        LossError: the last mark was expired or rolled back by something else than the platform.
+    """
+    if rows is None and row_count:
+        raise LossError(
+            f"{table} holds {row_count} rows, but none of its snapshots carries a mark: which "
+            "offsets have landed cannot be told. Another program expired or rolled back its "
+            "snapshots. Roll the table back to a snapshot with a mark, then start the job again."
+        )
 
 
 def starting_offsets(live: TopicFacts, until: Mapping[int, int]) -> dict[int, int]:

@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as f
 
-from retail_lakehouse.contracts.events import (
-    EVENT_ID_FIELD,
-    EVENT_TIME_FIELD,
-    EventContract,
-    event_named,
-)
+from retail_lakehouse.contracts.events import EVENT_ID_FIELD, EVENT_TIME_FIELD, EventContract
 from retail_lakehouse.contracts.judge import Good, judge
 from retail_lakehouse.contracts.tables import TableContract
 from retail_lakehouse.dedupe.records import content_key, key_hash
@@ -40,7 +35,7 @@ def judged(records: DataFrame, event: EventContract, until: Mapping[int, int]) -
     columns = records.select(
         "key", "value", "partition", "offset", f.unix_micros("timestamp").alias("broker_us")
     )
-    return columns.mapInArrow(_judging(event.name, dict(until)), judged_schema(event))
+    return columns.mapInArrow(_judging(event, dict(until)), judged_schema(event))
 
 
 def utc(milliseconds: int) -> Column:
@@ -110,11 +105,12 @@ def in_two_files(rows: DataFrame, row_count: int, rows_a_file: int = 500_000) ->
     return rows.where(~late).coalesce(files).union(rows.where(late).coalesce(1))
 
 
-def _judging(event_name: str, until: dict[int, int]) -> Callable[[Any], Iterator["pa.RecordBatch"]]:
+def _judging(
+    event: EventContract, until: dict[int, int]
+) -> Callable[[Any], Iterator["pa.RecordBatch"]]:
     """The function that Spark's Python workers run over a partition's Arrow batches."""
 
     def run(batches: Iterator["pa.RecordBatch"]) -> Iterator["pa.RecordBatch"]:
-        event = event_named(event_name)
         numbers: list[dict[str, list[Any]]] = []
         for batch in batches:
             rows, of_batch = _judge_batch(event, until, batch)

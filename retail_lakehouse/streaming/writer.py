@@ -4,7 +4,7 @@ Here: the order of the steps and their two commits. Not here: the steps themselv
 batch runs (`driver.py`).
 
 The quarantine is committed first, under its own mark; then the rows under theirs. A kill between
-the two is harmless: on the replay the quarantine's `until` tells which records it has already.
+the two is harmless: the next run asks the quarantine which records it has already.
 """
 
 import logging
@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from py4j.protocol import Py4JJavaError
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
@@ -24,13 +25,12 @@ from retail_lakehouse.contracts.reasons import Reason
 from retail_lakehouse.contracts.tables import event_table, quarantine_table
 from retail_lakehouse.dedupe.decide import Verdict, decide, searched
 from retail_lakehouse.dedupe.key_index import KeyIndex, Stamp
-from retail_lakehouse.dedupe.records import HOUR_MS, Records
+from retail_lakehouse.dedupe.records import HOUR_MS, Longs, Records
 from retail_lakehouse.streaming import transform
 from retail_lakehouse.streaming.coordinates import (
-    below,
     collected,
+    listed,
     only,
-    until_of,
     without,
 )
 from retail_lakehouse.streaming.iceberg import JobTable
@@ -40,6 +40,7 @@ from retail_lakehouse.streaming.progress import (
     Progress,
     after_quarantine,
     after_rows,
+    declared_mark,
     quarantine_mark,
     rows_mark,
 )
@@ -77,6 +78,7 @@ class TopicWriter:
         self._retention_minutes = retention_minutes
         self._run_id = run_id
         self._progress: Progress | None = None
+        self._held: dict[int, Longs] = {}
         self._rows_spec = self.rows.landing_spec_id()
         self._quarantine_spec = self.quarantine.landing_spec_id()
         self._uuid = self.rows.uuid()
@@ -104,6 +106,13 @@ class TopicWriter:
         else:
             floor = self._floor(int(time.time() * 1000))
         self._sync_index(floor)
+        self._held = self._quarantined_ahead()
+
+    def declare(self) -> None:
+        """Commits a mark without rows: progress that was moved by hand must survive this run."""
+        nothing = self._spark.table(self.rows.name).where("false")
+        mark = declared_mark(self.progress, self.event, self._run_id, int(time.time() * 1000))
+        self.rows.append(nothing, mark, self._rows_spec)
 
     def write(self, batch: DataFrame, planned_end: "Mapping[int, int]") -> None:
         """Lands one micro-batch whose end offsets (exclusive) are `planned_end`."""
@@ -126,11 +135,40 @@ class TopicWriter:
     def _facts(
         self, records: Records, planned_end: "Mapping[int, int]", started_ms: int
     ) -> BatchFacts:
+        held = listed(records.partition, records.offset, self._held)
+        records = replace(records, good=records.good & ~held)
         hours = records.event_hour[searched(records, self._horizon_hours)]
         if len(hours) and int(hours.min()) < self._index.oldest_hour:
             self._sync_index(self._floor(int(records.broker_ms.min())))
         decision = decide(records, self._index, self._horizon_hours)
-        return BatchFacts(records, decision, dict(planned_end), started_ms)
+        return BatchFacts(records, decision, dict(planned_end), started_ms, held)
+
+    def _quarantined_ahead(self) -> dict[int, Longs]:
+        """Offsets by partition that are in quarantine but past the rows' mark.
+
+        A kill came between the two commits. The records are judged again, perhaps by a newer
+        contract; what is in quarantine stays there and nothing goes there twice.
+        """
+        progress = self.progress
+        ahead = {
+            partition: (progress.until.get(partition, 0), end)
+            for partition, end in progress.quarantine_until.items()
+            if end > progress.until.get(partition, 0)
+        }
+        if not ahead:
+            return {}
+        within = f.lit(False)
+        for partition, (start, end) in ahead.items():
+            within |= (f.col("kafka_partition") == partition) & f.col("kafka_offset").between(
+                start, end - 1
+            )
+        found = (
+            self._spark.table(self.quarantine.name)
+            .where((f.col("kafka_topic_id") == progress.topic_id) & within)
+            .groupBy("kafka_partition")
+            .agg(f.collect_set("kafka_offset"))
+        )
+        return {int(p): np.array(sorted(offsets), np.int64) for p, offsets in found.collect()}
 
     def _floor(self, broker_ms: int) -> int:
         """First event hour that the index keeps for records from this broker time on."""
@@ -139,17 +177,16 @@ class TopicWriter:
     def _commit_quarantine(self, judged: DataFrame, facts: BatchFacts) -> None:
         progress = self.progress
         records, verdict = facts.records, facts.decision.verdict
-        news = records.offset >= until_of(records.partition, progress.quarantine_until)
-        conflicts = records.good & (verdict == Verdict.CONFLICT) & news
-        bad = ~records.good & news
+        conflicts = records.good & (verdict == Verdict.CONFLICT)
+        bad = ~records.good & ~facts.held
         quarantined = int(np.count_nonzero(conflicts)) + int(np.count_nonzero(bad))
         if not quarantined:
             return
         mark = quarantine_mark(progress, facts, quarantined, self.event, self._run_id)
-        rejected = judged.where(
-            f.col("packed").isNull()
-            & f.col("reason").isNotNull()
-            & ~below(progress.quarantine_until)
+        rejected = without(
+            judged.where(f.col("packed").isNull() & f.col("reason").isNotNull()),
+            records.partition[facts.held],
+            records.offset[facts.held],
         )
         if conflicts.any():
             contradicting = only(
@@ -176,7 +213,7 @@ class TopicWriter:
         progress = self.progress
         records, verdict = facts.records, facts.decision.verdict
         mark = rows_mark(progress, facts, self.event, self._run_id)
-        rejected = records.good & (verdict != Verdict.LANDS)
+        rejected = facts.held | (records.good & (verdict != Verdict.LANDS))
         rows = transform.landing_rows(
             without(judged, records.partition[rejected], records.offset[rejected]),
             self.rows.contract,
@@ -223,9 +260,13 @@ class TopicWriter:
         if time.monotonic() - self._expired_at < EXPIRE_EVERY_SECONDS:
             return
         older_than_ms = int(time.time() * 1000) - self._retention_minutes * 60_000
-        for table in (self.rows, self.quarantine):
-            table.expire(older_than_ms)
         self._expired_at = time.monotonic()
+        for table in (self.rows, self.quarantine):
+            try:
+                table.expire(older_than_ms)
+            except Py4JJavaError as error:
+                # The batch has landed; snapshots that wait for the next turn harm nobody.
+                logger.warning("Expiring snapshots of %s failed: %s", table.name, error)
 
 
 def progress_from(

@@ -1,0 +1,128 @@
+"""A topic that grows is read on; one that lost records stops the job until a person accepts it."""
+
+import time
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from retail_lakehouse.contracts.events import INVENTORY
+from retail_lakehouse.kafka.topics import TopicSpec, ensure_topics
+from retail_lakehouse_tests.conformance.landed import read_tables
+from retail_lakehouse_tests.faults.stream import Stream, make_topic
+
+pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def make_again(stream: Stream) -> None:
+    client = AdminClient(stream.client)
+    client.delete_topics([stream.topic])[stream.topic].result(30)
+    deadline = time.monotonic() + 30
+    while stream.topic in client.list_topics(timeout=10).topics:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    make_topic(stream)
+
+
+def accepting(stream: Stream) -> None:
+    stream.settings = stream.settings.model_copy(update={"accept_loss": stream.topic_id})
+
+
+def test_partitions_added_while_the_job_is_down_are_read_from_their_first_record(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream.produce(60)
+    assert stream.run(monkeypatch) == 0
+    stream.partitions = 5
+    make_topic(stream)
+    stream.produce(60)
+    assert stream.run(monkeypatch) == 0
+    assert set(stream.check().last_mark.until) == {0, 1, 2, 3, 4}
+
+
+def test_a_topic_made_again_stops_the_job_until_its_loss_is_accepted(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream.produce(40)
+    assert stream.run(monkeypatch) == 0
+    old = stream.check()
+    make_again(stream)
+    first, stream.records = stream.records, []
+    # None of these is malformed: the quarantine's last mark stays that of the old topic.
+    stream.produce(3, only_good=True)
+    assert stream.run(monkeypatch) == 3
+    assert f"The topic {stream.topic} was deleted and made again" in caplog.text
+    assert f"RETAIL_LAKEHOUSE_ACCEPT_LOSS={stream.topic_id}" in caplog.text
+    assert read_tables(stream.settings, INVENTORY).content == old.content
+
+    accepting(stream)
+    assert stream.run(monkeypatch) == 0
+    # Accepted once: from now on the new topic is the known one.
+    stream.settings = stream.settings.model_copy(update={"accept_loss": ""})
+    stream.produce(20)
+    assert stream.run(monkeypatch) == 0
+    landed = read_tables(stream.settings, INVENTORY)
+    mark = landed.last_mark
+    assert mark.topic_id == stream.topic_id != old.last_mark.topic_id
+    assert mark.total.read == len(stream.records)
+    assert len(landed.rows) == len(old.rows) + mark.total.landed
+    assert len(landed.quarantine) == len(old.quarantine) + mark.total.quarantined
+    assert len(first) == old.last_mark.total.read
+
+
+def test_records_that_retention_took_before_they_landed_stop_the_job_until_accepted(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream.produce(30)
+    assert stream.run(monkeypatch) == 0
+    landed_until = stream.end()
+    lost = [r for r in stream.produce(60) if r.partition == 1][:7]
+    first_left = landed_until[1] + 7
+    client = AdminClient(stream.client)
+    removal = client.delete_records([TopicPartition(stream.topic, 1, first_left)])
+    next(iter(removal.values())).result(30)
+    assert stream.run(monkeypatch) == 3
+    assert f"Partition 1 of {stream.topic}: offsets {landed_until[1]} to {first_left - 1}" in (
+        caplog.text
+    )
+    assert not stream.caught_up()
+
+    accepting(stream)
+    assert stream.run(monkeypatch) == 0
+    assert "This was accepted" in caplog.text
+    landed = read_tables(stream.settings, INVENTORY)
+    found = {(row["kafka_partition"], row["kafka_offset"]) for row in landed.rows}
+    assert not found & {(r.partition, r.offset) for r in lost}
+    assert landed.last_mark.total.read == len(stream.records) - len(lost)
+    # The next start finds nothing to accept.
+    stream.settings = stream.settings.model_copy(update={"accept_loss": ""})
+    stream.produce(10)
+    assert stream.run(monkeypatch) == 0
+
+
+def test_a_quarantine_that_has_rested_past_retention_is_no_loss(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream.produce(30)
+    assert stream.run(monkeypatch) == 0
+    quarantined = stream.check().quarantine_commits
+    # Good records only: the quarantine's mark stays where it is.
+    for _ in range(2):
+        stream.produce(3, only_good=True)
+        assert stream.run(monkeypatch) == 0
+    client = AdminClient(stream.client)
+    ends = [TopicPartition(stream.topic, p, end) for p, end in stream.end().items()]
+    for removal in client.delete_records(ends).values():
+        removal.result(30)
+    stream.produce(5)
+    assert stream.run(monkeypatch) == 0
+    assert stream.check().quarantine_commits[0] == quarantined[0]
+
+
+def test_a_topic_with_the_producers_clock_is_refused(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = TopicSpec(stream.topic, stream.partitions, 1, {"message.timestamp.type": "CreateTime"})
+    ensure_topics(stream.client, [spec], timeout_seconds=30)
+    assert stream.run(monkeypatch) == 3
+    assert "Set it to LogAppendTime" in caplog.text

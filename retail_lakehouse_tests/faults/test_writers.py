@@ -1,0 +1,82 @@
+"""One writer a topic: the second is refused, a stopped one ended, one that is asked yields."""
+
+import contextlib
+import logging
+import os
+import signal
+import time
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from retail_lakehouse.local.processes import end_session
+from retail_lakehouse.streaming import driver
+from retail_lakehouse.streaming.lock import topic_lease
+from retail_lakehouse_tests.faults.job_with_fault import Fault
+from retail_lakehouse_tests.faults.stream import Stream
+
+pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def test_a_job_keeps_others_out_yields_when_asked_and_ends_when_told(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream.produce(100)
+    with stream.spawned() as job:
+        stream.wait_until_caught_up(120)
+        with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
+            patch.setattr(driver, "LOCK_TIMEOUT_SECONDS", 1)
+            assert stream.run(patch) == 1
+        assert f"Another process writes the tables of {stream.topic}" in caplog.text
+
+        with topic_lease(stream.settings, stream.topic, timeout_seconds=30):
+            before = stream.end()
+            stream.produce(50)
+            time.sleep(3)
+            assert not stream.caught_up()
+            assert stream.caught_up(before)
+        stream.wait_until_caught_up(30)
+        assert "yielding" in job.log.read_text()
+
+        # A lease that was killed asks for nothing any more.
+        stale = stream.settings.lock_dir / f"{stream.topic}.yield.{os.getpid()}"
+        stale.touch()
+        stream.produce(30)
+        stream.wait_until_caught_up(30)
+        assert not stale.exists()
+
+        begun = time.monotonic()
+        os.kill(job.process.pid, signal.SIGTERM)
+        assert job.wait(8) == 0, job.log.read_text()[-3000:]
+        job.wait_until_gone(5)
+        assert time.monotonic() - begun < 8
+    stream.check()
+
+
+@pytest.mark.parametrize("continued", [False, True], ids=["replaced", "continued"])
+def test_a_writer_that_was_stopped_before_its_commit_never_writes_beside_another(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, continued: bool
+) -> None:
+    stream.produce(100)
+    fault = Fault("rows", "before", "both", signal="STOP")
+    with stream.spawned(fault) as job:
+        job.wait_until_stopped()
+        with monkeypatch.context() as patch:
+            patch.setattr(driver, "LOCK_TIMEOUT_SECONDS", 1)
+            assert stream.run(patch) == 1
+        members = job.members()
+        if continued:
+            for member in members:
+                member.resume()
+            stream.wait_until_caught_up()
+            assert end_session(job.record, grace_seconds=8)
+        else:
+            # As the supervisor does before it starts another one.
+            end_session(job.record, grace_seconds=1)
+            assert stream.run(monkeypatch) == 0
+            for member in members:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    member.resume()
+            time.sleep(1)
+            assert job.members() == []
+    stream.check()
