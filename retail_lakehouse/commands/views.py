@@ -1,7 +1,7 @@
-"""`retail-lakehouse views`: list the views and refresh them by hand.
+"""`retail-lakehouse views`: list the views, refresh them by hand, check them against raw rows.
 
 Belongs here: options and output. Doesn't belong here: refreshing, which is the function that
-Dagster's button and sensor call too (`assets/views.py`).
+Dagster's button and sensor call too (`assets/views.py`); comparing (`local/recompute/`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import typer
 from retail_lakehouse.commands.options import Assignments, Exit, StateDir, running_settings
 
 app = typer.Typer(
-    help="List the views of the warehouse and refresh them.",
+    help="List the views of the warehouse, refresh and check them.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -68,6 +68,41 @@ def refresh(
         if not result.ok:
             typer.echo(f"  {result.status}")
     if not all(result.ok for result in results):
+        raise typer.Exit(Exit.FAILED)
+
+
+@app.command()
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Views by name; all that can be checked if none.")
+    ] = None,
+    state_dir: StateDir = None,
+    assignments: Assignments = None,
+) -> None:
+    """Compare views with a recomputation from the raw rows they have folded.
+
+    Exits 1 if one differs.
+    """
+    from retail_lakehouse.local.recompute.check import RECOMPUTED, check_views
+
+    wished = tuple(name.rpartition(".")[2] for name in names or ()) or RECOMPUTED
+    unknown = [name for name in wished if name not in RECOMPUTED]
+    if unknown:
+        raise typer.BadParameter(
+            f"{', '.join(unknown)} cannot be checked. The views that can: {', '.join(RECOMPUTED)}."
+        )
+    parities = check_views(running_settings(state_dir, assignments), wished)
+    for parity in parities:
+        verdict = "equal" if parity.equal else "different"
+        typer.echo(
+            f"{parity.view:<28} {verdict:<10} {parity.rows:>10,} rows {parity.seconds:.1f} s"
+        )
+        if not parity.equal:
+            typer.echo(
+                f"  {parity.missing} rows missing, {parity.unexpected} unexpected; the first: "
+                f"{parity.example}"
+            )
+    if not all(parity.equal for parity in parities):
         raise typer.Exit(Exit.FAILED)
 
 
