@@ -1,12 +1,14 @@
 """The index of what has landed: event id to content, by event hour, on local disk.
 
 Here: sorted runs on disk, a small table in memory, a log that survives a kill. Not here: the rule
-(`decide.py`), or how the index is caught up from a table (the engines).
+(`decide.py`), how a run is kept in its file (`run_file.py`), or how the index is caught up from a
+table (the engines).
 
 It is a cache. It is stamped with the table and the snapshot it stands for; whoever opens it
 compares the stamp with the table and catches up or rebuilds. A lookup is a binary search in a few
 memory-mapped runs, so a batch costs what it holds and not what has landed. Where one key has landed
-twice (past the horizon), the first that was added stands.
+twice (past the horizon), the first that was added stands. Of an hour's runs each has at least twice
+the keys of the next one: a key is searched in few, and is written again a few times only.
 
 On disk: `manifest.json` (stamp and runs, replaced atomically), `log-<n>` (what was added since, one
 checksummed block a commit), `run-<n>.npy` (int64, 3 columns: key high, key low, content; sorted by
@@ -28,20 +30,38 @@ import numpy as np
 import numpy.typing as npt
 
 from retail_lakehouse.dedupe.records import Longs
+from retail_lakehouse.dedupe.run_file import (
+    FileState,
+    Rows,
+    Run,
+    Verified,
+    by_key,
+    load_run,
+    search,
+    write_run,
+)
 
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 2
 MEMORY_KEYS = 400_000
 """Keys that are held in memory before they become runs."""
-RUNS_PER_HOUR = 6
-"""Runs of one hour before they are merged into one: bounds the searches a key costs."""
+BULK_KEYS = 2_000_000
+"""Keys that are collected of a bulk before they become runs: 24 bytes each."""
 
 _BLOCK = struct.Struct("<II")
 _HEAD = struct.Struct("<I")
-_Rows = npt.NDArray[np.int64]
 # What reading a file of arbitrary bytes as JSON, as numpy's format or as a log can raise.
-_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, struct.error)
+_DAMAGE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    BufferError,
+    struct.error,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +97,6 @@ class IndexNotCompleteError(RuntimeError):
     """Rows are added to an index that does not say what it stands for."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    name: str
-    rows: _Rows
-    checksum: int
-
-
 class KeyIndex:
     """Event ids and contents of landed rows, by event hour (hours since the epoch).
 
@@ -92,12 +105,19 @@ class KeyIndex:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._runs: dict[int, list[_Run]] = {}
-        self._memory: dict[int, _Rows] = {}
+        self._runs: dict[int, list[Run]] = {}
+        self._memory: dict[int, Rows] = {}
+        self._bulk: dict[int, list[Rows]] = {}
         self._next_run = 0
         self._stamp: Stamp | None = None
         self._oldest_hour = 0
         self._log: io.BufferedWriter | None = None
+        self._log_path: Path | None = None
+        self._named: set[str] = set()
+        """Runs of the manifest on disk: what a restart needs."""
+        self._verified: dict[str, Verified] = {}
+        self._in_step: tuple[FileState, FileState] | None = None
+        """Manifest and log that say the same as the memory; None while they do not."""
 
     @property
     def stamp(self) -> Stamp | None:
@@ -110,8 +130,14 @@ class KeyIndex:
         return self._oldest_hour
 
     def open(self) -> None:
-        """Reads what is on disk. Whatever is damaged leaves an empty index without a stamp."""
+        """Reads what is on disk. Whatever is damaged leaves an empty index without a stamp.
+
+        Costs nothing where the files are as this index has left them.
+        """
         self.close()
+        if self._log_path is not None and self._in_step == self._files():
+            self._log = self._log_path.open("ab")
+            return
         try:
             self._load()
         except _DAMAGE as error:
@@ -126,8 +152,13 @@ class KeyIndex:
         self.close()
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
-        self._runs, self._memory = {}, {}
+        self._forget_everything()
+
+    def _forget_everything(self) -> None:
+        self._runs, self._memory, self._bulk = {}, {}, {}
+        self._named, self._verified = set(), {}
         self._stamp, self._oldest_hour = None, 0
+        self._log_path, self._in_step = None, None
 
     def close(self) -> None:
         """Closes the log."""
@@ -142,12 +173,12 @@ class KeyIndex:
         known = np.zeros(len(key_high), dtype=np.bool_)
         content = np.zeros(len(key_high), dtype=np.int64)
         for run in self._runs.get(hour, ()):
-            _search(run.rows, key_high, key_low, known, content)
+            search(run.rows, key_high, key_low, known, content)
         if hour in self._memory:
-            _search(self._memory[hour], key_high, key_low, known, content)
+            search(self._memory[hour], key_high, key_low, known, content)
         return known, content
 
-    def add(self, hours: Longs, rows: _Rows, stamp: Stamp, oldest_hour: int) -> None:
+    def add(self, hours: Longs, rows: Rows, stamp: Stamp, oldest_hour: int) -> None:
         """Adds rows that a commit has landed, and moves the stamp.
 
         Args:
@@ -166,45 +197,68 @@ class KeyIndex:
             )
         recent = hours >= oldest_hour
         hours, rows = hours[recent], np.ascontiguousarray(rows[recent])
+        self._in_step = None
         self._remember(hours, rows)
         self._write_log(hours, rows, stamp, oldest_hour)
         self._stamp = stamp
         self._forget(oldest_hour)
         if self._in_memory() > MEMORY_KEYS:
             self.fold()
+        else:
+            self._in_step = self._files()
 
-    def add_bulk(self, hours: Longs, rows: _Rows, oldest_hour: int) -> None:
-        """Adds many rows as runs of their own; they count once `seal` has been called."""
+    def add_bulk(self, hours: Longs, rows: Rows, oldest_hour: int) -> None:
+        """Collects many rows, as runs where they are too many; they count once `seal` is called."""
+        self._in_step = None
         for hour in np.unique(hours[hours >= oldest_hour]).tolist():
-            of_hour = rows[hours == hour]
-            self._add_run(hour, self._write_run(_by_key(of_hour)))
+            self._bulk.setdefault(hour, []).append(rows[hours == hour])
+        if sum(len(rows) for parts in self._bulk.values() for rows in parts) >= BULK_KEYS:
+            self._write_runs()
 
     def seal(self, stamp: Stamp, oldest_hour: int) -> None:
         """Declares the index complete for `stamp`, on disk as well."""
+        self._in_step = None
         self._stamp = stamp
         self._forget(oldest_hour)
         self.fold()
 
     def _forget(self, oldest_hour: int) -> None:
         self._oldest_hour = max(self._oldest_hour, oldest_hour)
-        for hour in [h for h in self._memory.keys() | self._runs.keys() if h < oldest_hour]:
-            self._memory.pop(hour, None)
-            self._runs.pop(hour, None)
-
-    def _add_run(self, hour: int, run: _Run) -> None:
-        runs = self._runs.setdefault(hour, [])
-        runs.append(run)
-        if len(runs) > RUNS_PER_HOUR:
-            merged = np.concatenate([run.rows for run in runs])
-            self._runs[hour] = [self._write_run(_by_key(merged))]
+        for by_hour in (self._memory, self._bulk, self._runs):
+            for hour in [hour for hour in by_hour if hour < oldest_hour]:
+                del by_hour[hour]
 
     def fold(self) -> None:
         """Turns what is in memory into sorted runs and starts a new log."""
         assert self._stamp is not None  # noqa: S101
-        for hour, rows in self._memory.items():
-            self._add_run(hour, self._write_run(rows))
-        self._memory = {}
+        self._in_step = None
+        self._write_runs()
         self._write_manifest()
+        self._in_step = self._files()
+
+    def _write_runs(self) -> None:
+        for hour in self._memory.keys() | self._bulk.keys():
+            parts = [*self._bulk.get(hour, ())]
+            if hour in self._memory:
+                # It was there before the bulk, and the first that was added stands.
+                parts.insert(0, self._memory[hour])
+            self._add_run(hour, parts)
+        self._memory, self._bulk = {}, {}
+
+    def _add_run(self, hour: int, parts: list[Rows]) -> None:
+        runs = self._runs.setdefault(hour, [])
+        size, kept = sum(len(rows) for rows in parts), len(runs)
+        # A run is written again only with one of at least half its size: n keys cost n log n.
+        while kept and len(runs[kept - 1].rows) < 2 * size:
+            kept -= 1
+            size += len(runs[kept].rows)
+        merged = runs[kept:]
+        rows = np.concatenate([*(run.rows for run in merged), *parts])
+        self._runs[hour] = [*runs[:kept], self._write_run(by_key(rows))]
+        for run in merged:
+            if run.name not in self._named:
+                (self._folder / run.name).unlink()
+                del self._verified[run.name]
 
     def __len__(self) -> int:
         on_disk = sum(len(run.rows) for runs in self._runs.values() for run in runs)
@@ -213,23 +267,26 @@ class KeyIndex:
     def _in_memory(self) -> int:
         return sum(len(rows) for rows in self._memory.values())
 
-    def _remember(self, hours: Longs, rows: _Rows) -> None:
+    def _remember(self, hours: Longs, rows: Rows) -> None:
         for hour in np.unique(hours).tolist():
             of_hour = rows[hours == hour]
             before = self._memory.get(hour)
             # Sorting two sorted runs is a merge, and a stable one keeps the order of arrival.
-            together = of_hour if before is None else np.concatenate([before, _by_key(of_hour)])
-            self._memory[hour] = _by_key(together)
+            together = of_hour if before is None else np.concatenate([before, by_key(of_hour)])
+            self._memory[hour] = by_key(together)
 
-    def _write_run(self, rows: _Rows) -> _Run:
+    def _write_run(self, rows: Rows) -> Run:
         name = f"run-{self._next_run}.npy"
         self._next_run += 1
-        path = self._folder / name
-        with path.open("wb") as file:
-            np.save(file, rows)
-            file.flush()
-            os.fsync(file.fileno())
-        return _Run(name, np.load(path, mmap_mode="r"), zlib.crc32(rows.tobytes()))
+        run, self._verified[name] = write_run(self._folder / name, rows)
+        return run
+
+    def _files(self) -> tuple[FileState, FileState] | None:
+        assert self._log_path is not None  # noqa: S101
+        try:
+            return FileState.of(self._folder / "manifest.json"), FileState.of(self._log_path)
+        except OSError:
+            return None
 
     def _write_manifest(self) -> None:
         assert self._stamp is not None  # noqa: S101
@@ -256,16 +313,16 @@ class KeyIndex:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self._folder / "manifest.json")
-        kept = {run.name for runs in self._runs.values() for run in runs} | {
-            log_name,
-            "manifest.json",
-        }
+        self._named = {run.name for runs in self._runs.values() for run in runs}
+        self._verified = {name: self._verified[name] for name in self._named}
+        kept = self._named | {log_name, "manifest.json"}
         for path in self._folder.iterdir():
             if path.name not in kept:
                 path.unlink()
-        self._log = (self._folder / log_name).open("ab")
+        self._log_path = self._folder / log_name
+        self._log = self._log_path.open("ab")
 
-    def _write_log(self, hours: Longs, rows: _Rows, stamp: Stamp, oldest_hour: int) -> None:
+    def _write_log(self, hours: Longs, rows: Rows, stamp: Stamp, oldest_hour: int) -> None:
         assert self._log is not None  # noqa: S101
         head = json.dumps({"stamp": asdict(stamp), "oldest_hour": oldest_hour}).encode()
         payload = _HEAD.pack(len(head)) + head + hours.tobytes() + rows.tobytes()
@@ -277,10 +334,17 @@ class KeyIndex:
         document = json.loads((self._folder / "manifest.json").read_text())
         if document["version"] != FORMAT_VERSION:
             raise ValueError(f"format {document['version']}, not {FORMAT_VERSION}")
-        self._runs = {}
+        verified = self._verified
+        self._forget_everything()
         for hour, runs in document["runs"].items():
-            self._runs[int(hour)] = [self._load_run(run) for run in runs]
-        self._memory = {}
+            self._runs[int(hour)] = loaded = []
+            for run in runs:
+                name, crc = str(run["name"]), int(run["crc"])
+                found, self._verified[name] = load_run(
+                    self._folder / name, int(run["rows"]), crc, verified.get(name)
+                )
+                loaded.append(found)
+        self._named = set(self._verified)
         self._next_run = document["next_run"]
         self._stamp = Stamp.from_json(document["stamp"])
         self._oldest_hour = document["oldest_hour"]
@@ -296,14 +360,9 @@ class KeyIndex:
             self._stamp = Stamp.from_json(head["stamp"])
             size = end
         os.truncate(log, size)
+        self._log_path = log
         self._log = log.open("ab")
-
-    def _load_run(self, run: dict[str, object]) -> _Run:
-        name = str(run["name"])
-        rows: _Rows = np.load(self._folder / name, mmap_mode="r")
-        if len(rows) != run["rows"] or zlib.crc32(rows.tobytes()) != run["crc"]:
-            raise ValueError(f"{name} is not what was written")
-        return _Run(name, rows, int(str(run["crc"])))
+        self._in_step = self._files()
 
 
 def _blocks(data: bytes) -> Iterable[tuple[bytes, int]]:
@@ -318,33 +377,3 @@ def _blocks(data: bytes) -> Iterable[tuple[bytes, int]]:
             return
         position = start + size
         yield payload, position
-
-
-def _by_key(rows: _Rows) -> _Rows:
-    return rows[np.argsort(rows[:, 0], kind="stable")]
-
-
-def _search(
-    run: _Rows,
-    key_high: Longs,
-    key_low: Longs,
-    known: npt.NDArray[np.bool_],
-    content: Longs,
-) -> None:
-    """Marks the keys that `run` has and that were not known; an earlier run's content stands.
-
-    Keys that share their high half stand side by side.
-    """
-    highs = run[:, 0]
-    position = np.searchsorted(highs, key_high)
-    pending = np.flatnonzero(~known & (position < len(run)))
-    while len(pending):
-        at = position[pending]
-        pending = pending[highs[at] == key_high[pending]]
-        at = position[pending]
-        hit = run[at, 1] == key_low[pending]
-        known[pending[hit]] = True
-        content[pending[hit]] = run[at[hit], 2]
-        pending = pending[~hit]
-        position[pending] += 1
-        pending = pending[position[pending] < len(run)]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retail_lakehouse.dedupe import key_index
+from retail_lakehouse.dedupe import key_index, run_file
 from retail_lakehouse.dedupe.key_index import IndexNotCompleteError, KeyIndex, Stamp
 from retail_lakehouse.dedupe.records import Longs
 
@@ -119,7 +119,7 @@ def test_many_keys_of_an_hour_become_runs_and_few_runs(
         add(index, rows, number)
         remember(model, rows)
     assert len(index) == len(model)
-    assert len(list(tmp_path.glob("run-*.npy"))) <= key_index.RUNS_PER_HOUR
+    assert len(list(tmp_path.glob("run-*.npy"))) <= 6
     _, highs, lows = np.array(list(model)).T
     known, content = index.find(100, highs, lows)
     assert known.all()
@@ -166,6 +166,122 @@ def test_what_is_added_in_bulk_counts_only_once_sealed(tmp_path: Path) -> None:
     again.add_bulk(*columns([(100, 2, 2, 2)]), 100)
     again.seal(stamp(2), 100)
     assert_answers(opened(tmp_path), {(100, 1, 1): 1, (100, 2, 2): 2})
+
+
+class _Counted:
+    """How many rows and runs an index has written."""
+
+    def __init__(self, index: KeyIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.runs = self.rows = 0
+        write = index._write_run
+
+        def counted(rows: Longs) -> object:
+            self.runs += 1
+            self.rows += len(rows)
+            return write(rows)
+
+        monkeypatch.setattr(index, "_write_run", counted)
+
+
+def test_a_rebuild_writes_each_hour_once_where_it_fits_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, model = opened(tmp_path), Model()
+    written = _Counted(index, monkeypatch)
+    for number in range(30):
+        rows = [(hour, number, number, number) for hour in HOURS]
+        index.add_bulk(*columns(rows), HOURS[0])
+        remember(model, rows)
+    assert written.runs == 0
+    index.seal(stamp(1), HOURS[0])
+    assert (written.runs, written.rows) == (len(HOURS), len(model))
+    assert_answers(opened(tmp_path), model)
+
+
+def test_a_rebuild_beyond_memory_writes_n_log_n_and_keeps_no_superseded_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_index, "BULK_KEYS", 50)
+    index, spills = opened(tmp_path), 128
+    written = _Counted(index, monkeypatch)
+    random = np.random.default_rng(7)
+    for number in range(spills):
+        keys = random.integers(-(2**63), 2**63 - 1, (50, 2)).tolist()
+        index.add_bulk(*columns([(100, high, low, number) for high, low in keys]), 100)
+        assert len(list(tmp_path.glob("run-*.npy"))) <= 8
+        on_disk = sum(path.stat().st_size for path in tmp_path.glob("run-*.npy"))
+        assert on_disk <= (number + 1) * 50 * 24 + 8 * 128
+    index.seal(stamp(1), 100)
+    assert len(index) == spills * 50
+    assert written.rows <= spills * 50 * 8  # log2(128) + 1
+
+
+def test_what_the_index_knew_stands_before_a_bulk_that_was_added_later(tmp_path: Path) -> None:
+    index = sealed(tmp_path)
+    add(index, [(100, 1, 1, 1)], 1)
+    index.add_bulk(*columns([(100, 1, 1, 2)]), 100)
+    index.seal(stamp(2), 100)
+    assert_answers(index, {(100, 1, 1): 1})
+    assert_answers(opened(tmp_path), {(100, 1, 1): 1})
+
+
+def test_opening_again_reads_nothing_that_is_in_memory_already(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = sealed(tmp_path)
+    add(index, [(100, 1, 1, 1)], 1)
+    index.fold()
+    add(index, [(100, 2, 2, 2)], 2)
+    index.close()
+
+    def read(*_: object) -> None:
+        raise AssertionError("read again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index, "_load", read)
+        index.open()
+    add(index, [(100, 3, 3, 3)], 3)
+    index.close()
+    assert_answers(opened(tmp_path), {(100, n, n): n for n in (1, 2, 3)})
+
+
+def test_what_another_has_changed_is_read_and_a_run_is_verified_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = sealed(tmp_path)
+    add(index, [(100, 1, 1, 1)], 1)
+    index.fold()
+    index.close()
+    other = opened(tmp_path)
+    add(other, [(100, 2, 2, 2)], 2)
+    other.close()
+
+    def verified_already(_: Longs) -> int:
+        raise AssertionError("verified again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_file, "checksum_of", verified_already)
+        index.open()
+    assert index.stamp == stamp(2)
+    assert_answers(index, {(100, 1, 1): 1, (100, 2, 2): 2})
+
+
+def test_rows_whose_log_could_not_be_written_are_gone_when_it_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = sealed(tmp_path)
+    add(index, [(100, 1, 1, 1)], 1)
+
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index, "_write_log", full)
+        with pytest.raises(OSError, match="No space"):
+            add(index, [(100, 2, 2, 2)], 2)
+    index.open()
+    assert index.stamp == stamp(1)
+    assert_answers(index, {(100, 1, 1): 1})
 
 
 def test_the_stamp_keeps_what_it_was_told(tmp_path: Path) -> None:
@@ -326,9 +442,8 @@ def test_a_kill_between_two_files_leaves_the_state_before_it(
 
 
 def test_an_open_run_outlives_the_merge_that_replaces_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(key_index, "RUNS_PER_HOUR", 2)
     index, model = sealed(tmp_path), Model()
     for number in range(1, 9):
         rows = [(100, number % 3, number, number)]
