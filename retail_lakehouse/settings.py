@@ -56,7 +56,10 @@ class Settings(BaseSettings):
     """A Kafka topic id: a streaming job that stopped because records of this topic are gone goes
     on without them."""
     snapshot_retention_minutes: int = Field(0, ge=0)
-    """0: 15 locally, 7 days on AWS. Also the grace of files that maintenance replaced."""
+    """0: 15 locally, 7 days on AWS. Also the grace of files that maintenance replaced: longer than
+    the longest query, and on AWS than two view refreshes."""
+    statement_timeout_seconds: int = Field(600, ge=1)
+    """After which the warehouse stops a query of ours: no query lasts longer."""
     refresh_interval_seconds: int = Field(0, ge=0)
     """0: 15 locally, 300 on AWS."""
     sensor_interval_seconds: int = Field(0, ge=0)
@@ -123,11 +126,27 @@ class Settings(BaseSettings):
             if missing:
                 names = ", ".join(ENV_PREFIX + name.upper() for name in missing)
                 raise ValueError(f"the aws profile needs {names}; set them")
+        self._check_retention()
         if self.malformed_share + self.late_share + self.duplicate_share >= 1:
             raise ValueError(
                 "malformed_share, late_share and duplicate_share add up to 1 or more; lower one"
             )
         return self
+
+    def _check_retention(self) -> None:
+        kept_seconds = self.retention_minutes * 60
+        if kept_seconds <= self.statement_timeout_seconds:
+            raise ValueError(
+                f"snapshot_retention_minutes keeps a file for {kept_seconds} s, but a query may "
+                f"read it for statement_timeout_seconds, {self.statement_timeout_seconds}; keep it "
+                "for longer than that"
+            )
+        if not self.is_local and kept_seconds <= 2 * self.refresh_seconds:
+            raise ValueError(
+                f"snapshot_retention_minutes keeps a snapshot for {kept_seconds} s, but on aws the "
+                f"views are refreshed every {self.refresh_seconds} s (refresh_interval_seconds) "
+                "and must find their last one; keep it for more than two refreshes"
+            )
 
     @property
     def is_local(self) -> bool:

@@ -30,7 +30,6 @@ _log = logging.getLogger(__name__)
 REDSHIFT_PORT = 5439
 CONNECT_TIMEOUT_SECONDS = 60
 """For the login's answers: a cold start takes up to 40 s before anything is answered."""
-STATEMENT_TIMEOUT_SECONDS = 600
 _SOCKET_GRACE_SECONDS = 60
 """Beyond the statement's own timeout, which the warehouse itself keeps."""
 _LABEL = re.compile(r"[A-Za-z0-9_.:/-]{1,100}")
@@ -50,6 +49,7 @@ class WarehouseConfig:
     password_file: Path | None = None
     region: str = ""
     connect_timeout_seconds: int = CONNECT_TIMEOUT_SECONDS
+    statement_timeout_seconds: int = 600
     lock_dir: Path | None = None
     """Where one refresh a view at a time is enforced between processes; None: this process."""
 
@@ -63,6 +63,7 @@ class WarehouseConfig:
                 database=settings.warehouse_database,
                 user=settings.warehouse_user,
                 password_file=settings.password_file,
+                statement_timeout_seconds=settings.statement_timeout_seconds,
                 lock_dir=settings.lock_dir,
             )
         return WarehouseConfig(
@@ -70,6 +71,7 @@ class WarehouseConfig:
             port=REDSHIFT_PORT,
             database=settings.warehouse_database,
             region=settings.aws_region,
+            statement_timeout_seconds=settings.statement_timeout_seconds,
             lock_dir=settings.lock_dir,
         )
 
@@ -164,12 +166,14 @@ class WarehouseClient:
 
     @contextmanager
     def session(
-        self, label: str, statement_timeout_seconds: int = STATEMENT_TIMEOUT_SECONDS
+        self, label: str, statement_timeout_seconds: int | None = None
     ) -> Iterator[Session]:
         """One connection, closed at the end of the block.
 
         `label` goes with every query into the warehouse's log (`query_group`), so that a query
         leads back to the run that sent it: letters, digits and `_ . : / -`, at most 100.
+        A statement is stopped after `statement_timeout_seconds`, if not given the setting's: it
+        must not be longer than that, for files are deleted once no query can need them.
 
         Raises:
             WarehouseDenied: the login is refused, or the password file cannot be read.
@@ -181,10 +185,11 @@ class WarehouseClient:
                 f"The session label {label!r} may hold letters, digits and _ . : / - only, at most "
                 "100 of them."
             )
-        session = self._connect(statement_timeout_seconds)
+        timeout_seconds = statement_timeout_seconds or self.config.statement_timeout_seconds
+        session = self._connect(timeout_seconds)
         try:
             session.setting("query_group", f"'{label}'")
-            session.setting("statement_timeout", str(statement_timeout_seconds * 1000))
+            session.setting("statement_timeout", str(timeout_seconds * 1000))
             yield session
         finally:
             _close(session)

@@ -3,6 +3,16 @@
 import pytest
 
 from retail_lakehouse.settings import Settings, SettingsError
+from retail_lakehouse.warehouse.client import WarehouseConfig
+
+AWS = {
+    "profile": "aws",
+    "bootstrap_servers": "b:9098",
+    "warehouse_host": "h",
+    "aws_region": "ap-south-1",
+    "warehouse_location": "s3://b/w",
+    "checkpoint_location": "s3://b/c",
+}
 
 
 @pytest.mark.parametrize(
@@ -15,6 +25,14 @@ from retail_lakehouse.settings import Settings, SettingsError
         ({"colour": "red"}, ["colour"]),
         ({"broker_port": 5000, "dagster_port": 5000}, ["broker_port", "dagster_port", "the same"]),
         ({"profile": "aws"}, ["the aws profile needs", "RETAIL_LAKEHOUSE_BOOTSTRAP_SERVERS"]),
+        (
+            {"snapshot_retention_minutes": 10},
+            ["snapshot_retention_minutes", "600 s", "statement_timeout_seconds", "keep it for"],
+        ),
+        (
+            AWS | {"snapshot_retention_minutes": 60, "refresh_interval_seconds": 1800},
+            ["snapshot_retention_minutes", "3600 s", "every 1800 s", "more than two refreshes"],
+        ),
         ({"malformed_share": 0.5, "late_share": 0.5}, ["add up to 1 or more", "lower one"]),
     ],
 )
@@ -41,19 +59,19 @@ def test_the_environment_is_read_when_settings_are_loaded(monkeypatch: pytest.Mo
 
 
 def test_what_is_not_given_follows_the_profile() -> None:
-    aws = Settings.load(
-        {
-            "profile": "aws",
-            "bootstrap_servers": "b:9098",
-            "warehouse_host": "h",
-            "aws_region": "ap-south-1",
-            "warehouse_location": "s3://b/w",
-            "checkpoint_location": "s3://b/c",
-        }
-    )
+    aws = Settings.load(AWS)
     local = Settings.load({"bootstrap_servers": ""})
     assert (local.trigger, aws.trigger) == (4.0, 60.0)
     assert (local.retention_minutes, aws.retention_minutes) == (15, 10_080)
     assert (local.refresh_seconds, aws.refresh_seconds) == (15, 300)
     assert local.kafka_bootstrap == f"127.0.0.1:{local.broker_port}"
     assert aws.warehouse_uri == "s3://b/w"
+
+
+def test_files_are_kept_for_longer_than_the_longest_query() -> None:
+    # Just longer than the limits, in each profile.
+    assert Settings.load({"snapshot_retention_minutes": 11}).retention_minutes == 11
+    short = Settings.load({"snapshot_retention_minutes": 1, "statement_timeout_seconds": 59})
+    assert WarehouseConfig.from_settings(short).statement_timeout_seconds == 59
+    aws = Settings.load(AWS | {"snapshot_retention_minutes": 61, "refresh_interval_seconds": 1800})
+    assert WarehouseConfig.from_settings(aws).statement_timeout_seconds == 600
