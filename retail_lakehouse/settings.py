@@ -5,7 +5,9 @@ Settings are read by the command line, the Glue scripts and `definitions.py` and
 nothing else reads the environment. Variables start with `RETAIL_LAKEHOUSE_`.
 """
 
-from collections.abc import Mapping
+import difflib
+import os
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
@@ -13,10 +15,13 @@ from typing import Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
 from retail_lakehouse.contracts.topics import TOPICS, TopicContract
 
 ENV_PREFIX = "RETAIL_LAKEHOUSE_"
 LOOPBACK = "127.0.0.1"
+# What processes of the platform tell one another; no settings.
+_MARKERS = frozenset({f"{ENV_PREFIX}SUPERVISED"})
 
 
 class SettingsError(ValueError):
@@ -50,7 +55,7 @@ class Settings(BaseSettings):
     trigger_seconds: float | None = Field(None, gt=0)
     """Micro-batch interval; 4 locally, 60 on AWS."""
     max_offsets_per_trigger: int = Field(0, ge=0)
-    """0: 60,000 locally; on AWS twice the peak rate of 80,000/s a trigger."""
+    """0: 60,000 locally; on AWS twice the topic's peak rate (`contracts/service_levels.py`)."""
     dedupe_horizon_hours: int = Field(24, ge=1, le=168)
     accept_loss: str = ""
     """A Kafka topic id: a streaming job that stopped because records of this topic are gone goes
@@ -98,6 +103,9 @@ class Settings(BaseSettings):
             SettingsError: a value is out of range, unknown or contradicts another; one sentence
                 a fault, naming the variable to change.
         """
+        unknown = _unknown_variables(os.environ, cls.model_fields)
+        if unknown:
+            raise SettingsError("\n".join(unknown))
         try:
             return cls(**dict(overrides or {}))  # type: ignore[arg-type]
         except ValidationError as error:
@@ -177,7 +185,9 @@ class Settings(BaseSettings):
     def offsets_per_trigger(self) -> int:
         """Most records that one micro-batch reads."""
         return self.max_offsets_per_trigger or (
-            60_000 if self.is_local else int(2 * 80_000 * self.trigger)
+            60_000
+            if self.is_local
+            else int(2 * SERVICE_LEVELS.peak_events_per_second * self.trigger)
         )
 
     @property
@@ -237,6 +247,25 @@ class Settings(BaseSettings):
     def topics(self) -> tuple[TopicContract, ...]:
         """The topics of the platform."""
         return TOPICS
+
+
+def _unknown_variables(environ: Mapping[str, str], fields: Collection[str]) -> list[str]:
+    """A sentence for each variable with our prefix that sets nothing: a typing error, most likely.
+
+    The prefix is looked at as pydantic-settings does, whatever the case.
+    """
+    known = {f"{ENV_PREFIX}{name.upper()}" for name in fields}
+    sentences = []
+    for name in sorted(environ):
+        told = name.upper()
+        if not told.startswith(ENV_PREFIX) or told in known | _MARKERS:
+            continue
+        close = difflib.get_close_matches(told, known, n=1, cutoff=0.0)[0]
+        sentences.append(
+            f"The environment has {name}, which is no setting; the nearest is {close}. "
+            "Correct the name, or unset it."
+        )
+    return sentences
 
 
 def _sentences(error: ValidationError) -> str:

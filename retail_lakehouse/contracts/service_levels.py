@@ -1,6 +1,7 @@
 """What the platform promises, as numbers.
 
-Here: lag, freshness, quarantine share. Not here: how they are measured or alarmed on.
+Here: lag, freshness, quarantine share, the rate that must be borne. Not here: how they are measured
+or alarmed on.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ class ServiceLevels:
     """Age of what a view shows."""
     quarantine_share: float = 0.05
     """Quarantined by records read, over the last hour."""
+    peak_events_per_second: int = 80_000
+    """Of one topic; a job has room for twice as many."""
     stalled_after_triggers: int = 3
     """No batch within so many triggers while offsets grow: the job is stalled."""
 

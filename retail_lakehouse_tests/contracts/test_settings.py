@@ -58,6 +58,36 @@ def test_the_environment_is_read_when_settings_are_loaded(monkeypatch: pytest.Mo
     assert Settings.load({"trigger_seconds": 3}).trigger == 3
 
 
+def test_a_variable_that_is_no_setting_is_refused_with_the_nearest_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RETAIL_LAKEHOUSE_BROKER_PROT", "19092")
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+    assert str(caught.value) == (
+        "The environment has RETAIL_LAKEHOUSE_BROKER_PROT, which is no setting; the nearest is "
+        "RETAIL_LAKEHOUSE_BROKER_PORT. Correct the name, or unset it."
+    )
+
+
+def test_every_setting_may_be_a_variable_in_either_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.setenv(f"RETAIL_LAKEHOUSE_{name.upper()}", "")
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+    assert "which is no setting" not in str(caught.value)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"RETAIL_LAKEHOUSE_{name.upper()}")
+    monkeypatch.setenv("retail_lakehouse_broker_port", "19095")
+    assert Settings.load().broker_port == 19095
+
+
+def test_an_aws_job_has_room_for_twice_the_peak_of_its_topic() -> None:
+    local = Settings.load({"trigger_seconds": 10})
+    aws = local.model_copy(update={"profile": "aws"})
+    assert (local.offsets_per_trigger, aws.offsets_per_trigger) == (60_000, 1_600_000)
+
+
 def test_what_is_not_given_follows_the_profile() -> None:
     aws = Settings.load(AWS)
     local = Settings.load({"bootstrap_servers": ""})
