@@ -5,6 +5,7 @@ Here: the command line and environment of a streaming job's process. Not here: s
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,14 +51,17 @@ def spark_environment(settings: Settings, java: JavaHome, jars: Sequence[Path]) 
         "spark.ui.enabled": "false",
         "spark.jars": ",".join(str(jar) for jar in jars),
         "spark.local.dir": str(temporary),
-        "spark.driver.extraJavaOptions": _quoted((*_JAVA_OPTIONS, f"-Djava.io.tmpdir={temporary}")),
+        "spark.driver.extraJavaOptions": shlex.join(
+            (*_JAVA_OPTIONS, f"-Djava.io.tmpdir={temporary}")
+        ),
     }
-    arguments = " ".join(f"--conf {key}={value}" for key, value in options.items())
+    # PySpark splits the line as a shell would, Spark the Java options once more; a path has spaces.
+    arguments = [word for each in options.items() for word in ("--conf", "=".join(each))]
     return {
         "JAVA_HOME": str(java.path),
         "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_DRIVER_PYTHON": sys.executable,
-        "PYSPARK_SUBMIT_ARGS": f"{arguments} pyspark-shell",
+        "PYSPARK_SUBMIT_ARGS": shlex.join((*arguments, "pyspark-shell")),
         "PYTHONPATH": str(_PACKAGE_ROOT),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "TZ": "UTC",
@@ -76,7 +80,3 @@ _JAVA_OPTIONS = (
     "-XX:ReservedCodeCacheSize=128m",
     "-Xss512k",
 )
-
-
-def _quoted(options: Sequence[str]) -> str:
-    return '"' + " ".join(options) + '"'
