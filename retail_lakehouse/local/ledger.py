@@ -129,10 +129,13 @@ class Ledger:
         return self._state is not None
 
     def begin(self, cluster_id: str, topics: Sequence[LedgerTopic]) -> None:
-        """Begins the ledger, or checks that it belongs to these topics.
+        """Begins the ledger, or checks that it belongs to these topics and takes up new ones.
+
+        Rows number the topics in this order, so new topics come after those already known.
 
         Raises:
-            LedgerError: the ledger belongs to another cluster or to topics since made anew.
+            LedgerError: the ledger belongs to another cluster, to topics since made anew or to
+                topics in another order.
         """
         if self._state is None:
             self._state = LedgerState(
@@ -144,13 +147,32 @@ class Ledger:
             self._checkpoint()
             return
         known = [(topic.name, topic.topic_id) for topic in self.state.topics]
-        if self.state.cluster_id != cluster_id or known != [(t.name, t.topic_id) for t in topics]:
+        told = [(topic.name, topic.topic_id) for topic in topics]
+        if self.state.cluster_id == cluster_id and told[: len(known)] == known:
+            self._take_up(topics[len(known) :])
+            return
+        if self.state.cluster_id == cluster_id and set(known) <= set(told):
             raise LedgerError(
-                f"The ledger in {self.folder} accounts for other topics than those Kafka has now "
-                f"(cluster {self.state.cluster_id}, topic ids "
-                f"{', '.join(topic_id for _, topic_id in known)}). They were made anew: move the "
-                "ledger's folder aside, or run `retail-lakehouse reset` to start from nothing."
+                f"The ledger in {self.folder} numbers the topics {', '.join(n for n, _ in known)} "
+                "in this order, and a new topic stands among them. Put its contract at the end of "
+                "EVENTS, or run `retail-lakehouse reset` to start from nothing."
             )
+        raise LedgerError(
+            f"The ledger in {self.folder} accounts for other topics than those Kafka has now "
+            f"(cluster {self.state.cluster_id}, topic ids "
+            f"{', '.join(topic_id for _, topic_id in known)}). They were made anew: move the "
+            "ledger's folder aside, or run `retail-lakehouse reset` to start from nothing."
+        )
+
+    def _take_up(self, topics: Sequence[LedgerTopic]) -> None:
+        if not topics:
+            return
+        self.state.topics.extend(topics)
+        self.state.totals.extend(TopicTotals(until=dict(topic.begin)) for topic in topics)
+        for batch in self.state.open.values():
+            if batch.floors:
+                batch.floors.extend(dict(topic.begin) for topic in topics)
+        self._checkpoint()
 
     @property
     def state(self) -> LedgerState:

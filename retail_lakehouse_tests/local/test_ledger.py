@@ -224,6 +224,36 @@ def test_topics_that_were_made_anew_are_refused(tmp_path: Path) -> None:
         ledger.begin("cluster", topics())
 
 
+def test_a_topic_that_is_added_is_taken_up_and_nothing_known_changes(tmp_path: Path) -> None:
+    kafka = FakeTopics()
+    added = LedgerTopic("retail.returns", "id-of-returns", {0: 7, 1: 0})
+    with new_ledger(tmp_path) as ledger:
+        first, second = _batches(2)
+        ledger.intend(0, first.rows)
+        ledger.settle(0, *kafka.append(first))
+        ledger.intend(1, second.rows)
+        partitions, offsets = kafka.append(second)
+        offsets[-1] = -1
+        ledger.settle(1, partitions, offsets)
+        before = _says(ledger)
+        ledger.begin("cluster", [*topics(), added])
+    with Ledger(tmp_path) as ledger:
+        assert _says(ledger) == before
+        assert ledger.topics == [*topics(), added]
+        assert ledger.totals(added.name).until == added.begin
+        assert ledger.totals(added.name).acknowledged == 0
+        assert [batch.floors[-1] for batch in ledger.open_batches()] == [added.begin]
+        ledger.begin("cluster", [*topics(), added])
+
+
+def test_a_topic_that_is_added_among_the_known_ones_is_refused(tmp_path: Path) -> None:
+    added = LedgerTopic("retail.returns", "id-of-returns", {0: 0})
+    with new_ledger(tmp_path) as ledger:
+        with pytest.raises(LedgerError, match="at the end of EVENTS"):
+            ledger.begin("cluster", [added, *topics()])
+        assert ledger.topics == topics()
+
+
 def test_a_folder_without_a_ledger_says_how_to_get_one(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger, pytest.raises(LedgerError, match="simulate"):
         ledger.totals(INVENTORY_TOPIC)
