@@ -20,7 +20,7 @@ from retail_lakehouse.local import jars, ports
 from retail_lakehouse.local.broker import Broker
 from retail_lakehouse.local.java import JavaHome, find_java
 from retail_lakehouse.local.spark import spark_environment
-from retail_lakehouse.settings import Settings
+from retail_lakehouse.settings import ENV_PREFIX, Settings
 from retail_lakehouse.streaming.arguments import job_arguments
 from retail_lakehouse.streaming.session import session_config
 from retail_lakehouse.tables.catalog import open_catalog, prepare_catalog
@@ -32,10 +32,23 @@ if TYPE_CHECKING:
 MakeTopic = Callable[..., str]
 
 
+_CACHE_VARIABLE = f"{ENV_PREFIX}CACHE_DIR"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _only_the_cache_is_told() -> Iterator[None]:
+    """Whatever settings the developer's shell has, tests see the defaults; the cache stays."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.upper().startswith(ENV_PREFIX) and name != _CACHE_VARIABLE:
+                patch.delenv(name)
+        yield
+
+
 @pytest.fixture(scope="session")
 def cache_dir() -> Path:
     """The cache that outlives test runs, so that jars are fetched once a machine."""
-    told = os.environ.get("RETAIL_LAKEHOUSE_CACHE_DIR", "")
+    told = os.environ.get(_CACHE_VARIABLE, "")
     return Path(told) if told else Path(__file__).parents[1] / ".lakehouse" / "cache"
 
 
