@@ -61,6 +61,11 @@ def dev(
         raise SettingsError(
             "`dev` runs the local profile only. Unset RETAIL_LAKEHOUSE_PROFILE, or set it to local."
         )
+    if keep and not until_live:
+        raise SettingsError(
+            "--keep leaves running what --until-live has waited for. Give both, or neither: "
+            "without them `dev` runs until Ctrl-C."
+        )
     if until_live and keep:
         from retail_lakehouse.commands.behind import start_behind
 
@@ -131,13 +136,15 @@ def _run(settings: Settings, live_timeout: float | None, with_simulator: bool) -
 
 def _watch(session: DevSession, display: Display, ending: _Ending, deadline: float | None) -> Exit:
     """Show the live line until asked to end, or, with a deadline, until live."""
-    from retail_lakehouse.local.facts import TableReader, read_views
+    from retail_lakehouse.local.facts import TableReader, TablesUnreadableError, read_views
     from retail_lakehouse.local.status import pulse
+    from retail_lakehouse.tables.catalog import CatalogError
     from retail_lakehouse.warehouse.errors import WarehouseError
 
     display.addresses(session.settings)
     tables = TableReader(session.settings)
     next_pulse = next_check = 0.0
+    trouble = ""
     while not ending.asked.is_set():
         now = time.monotonic()
         if session.live_after_seconds is None and now >= next_check:
@@ -156,9 +163,12 @@ def _watch(session: DevSession, display: Display, ending: _Ending, deadline: flo
             views = read_views(session.settings.root)
             try:
                 display.pulse(pulse(tables.read(), views, time.time() * 1000))
-            except OSError as error:
-                # A metadata file may be replaced while it is read; the next look finds the new one.
-                display.say(f"The tables could not be read just now ({error}).")
+                trouble = ""
+            except (CatalogError, TablesUnreadableError) as error:
+                # Once is enough: the next look is three seconds away and may say the same.
+                if str(error) != trouble:
+                    trouble = str(error)
+                    display.say(trouble)
         ending.asked.wait(_TICK_SECONDS)
     return Exit.INTERRUPTED if ending.signal == signal.SIGINT else Exit.DONE
 
@@ -176,7 +186,9 @@ def _not_live(session: DevSession, display: Display) -> Exit:
 
 def _stop(session: DevSession, display: Display) -> None:
     began = time.monotonic()
-    display.end_line()
-    display.say("Stopping; Ctrl-C again stops at once.")
-    session.close()
+    try:
+        display.end_line()
+        display.say("Stopping; Ctrl-C again stops at once.")
+    finally:
+        session.close()
     display.say(f"Stopped in {time.monotonic() - began:.1f} s. The data is kept.")

@@ -5,8 +5,12 @@ Belongs here: lines and colours, in a terminal and elsewhere. Doesn't belong her
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -62,9 +66,13 @@ class Display(Protocol):
 
 
 def make_display() -> Display:
-    """The display for standard output: drawn in a terminal, lines elsewhere."""
-    console = Console(highlight=False)
-    return TerminalDisplay(console) if console.is_terminal else PlainDisplay()
+    """The display for standard output: drawn in a terminal, lines elsewhere.
+
+    It falls silent when what it writes to is gone, and raises nothing then.
+    """
+    console = _PatientConsole(highlight=False)
+    drawn = TerminalDisplay(console) if console.is_terminal else PlainDisplay()
+    return LosableDisplay(drawn)
 
 
 def pulse_line(pulse: Pulse) -> str:
@@ -94,6 +102,88 @@ def live_line(seconds: float) -> str:
 
 def _age(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds:.0f} s"
+
+
+class _PatientConsole(Console):
+    """A console that leaves it to its user what a closed pipe means; Rich's ends the program."""
+
+    def on_broken_pipe(self) -> None:
+        """Fail like any other write that has no reader."""
+        raise BrokenPipeError("Nobody reads the standard output any more.")
+
+
+class LosableDisplay:
+    """Another display, until its terminal or pipe is closed; silent from then on.
+
+    The platform must be stopped, and its processes kept, also when nobody can be told.
+    """
+
+    def __init__(self, shown: Display) -> None:
+        """Show on the given display."""
+        self._shown = shown
+        self._lost = False
+
+    def __enter__(self) -> Self:
+        """The start begins."""
+        self._try(self._shown.__enter__)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """The start is over."""
+        self._try(lambda: self._shown.__exit__(kind, error, trace))
+
+    def step(self, report: StepReport) -> None:
+        """A step of the start changed its state."""
+        self._try(lambda: self._shown.step(report))
+
+    def process(self, status: ProcessStatus) -> None:
+        """A process changed its state."""
+        self._try(lambda: self._shown.process(status))
+
+    def say(self, text: str, *, error: bool = False) -> None:
+        """Print a sentence; an error's goes to the error output if the other one is gone."""
+        if not self._try(lambda: self._shown.say(text, error=error)) and error:
+            with contextlib.suppress(OSError):
+                typer.echo(text, err=True)
+
+    def addresses(self, settings: Settings) -> None:
+        """Print where things are."""
+        self._try(lambda: self._shown.addresses(settings))
+
+    def live(self, seconds: float) -> None:
+        """Say that the platform is live."""
+        self._try(lambda: self._shown.live(seconds))
+
+    def pulse(self, pulse: Pulse) -> None:
+        """Show the live line."""
+        self._try(lambda: self._shown.pulse(pulse))
+
+    def end_line(self) -> None:
+        """Leave the live line as it is."""
+        self._try(self._shown.end_line)
+
+    def _try(self, show: Callable[[], object]) -> bool:
+        if self._lost:
+            return False
+        try:
+            show()
+        except OSError:
+            self._lost = True
+            _discard_output()
+        return not self._lost
+
+
+def _discard_output() -> None:
+    """Send the standard output nowhere: what is buffered would fail again at the program's end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.__stdout__.fileno())  # type: ignore[union-attr]
+        os.close(nowhere)
 
 
 class PlainDisplay:

@@ -29,6 +29,10 @@ RATE_WINDOW_SECONDS = 60.0
 _KAFKA_TIMEOUT_SECONDS = 3.0
 
 
+class TablesUnreadableError(RuntimeError):
+    """The tables could not be read just now; another look may succeed."""
+
+
 @dataclass(frozen=True, slots=True)
 class TopicFacts:
     """One topic: its partitions' first kept and next offsets."""
@@ -112,7 +116,23 @@ class TableReader:
 
         Raises:
             CatalogError: There is no catalog yet.
+            TablesUnreadableError: The catalog is locked, or metadata or a mark makes no sense.
         """
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            return self._read(contracts)
+        except SQLAlchemyError as error:
+            told = str(getattr(error, "orig", None) or error)
+        except (OSError, ValueError) as error:
+            # A metadata file may be replaced while it is read; the next look finds the new one.
+            told = str(error)
+        raise TablesUnreadableError(
+            f"The tables could not be read just now ({told}). If this stays, look at the catalog "
+            f"{self._settings.catalog_db} with `retail-lakehouse doctor`."
+        )
+
+    def _read(self, contracts: Sequence[TableContract]) -> list[TableFacts]:
         from pyiceberg.exceptions import NoSuchTableError
 
         from retail_lakehouse.tables.catalog import open_catalog

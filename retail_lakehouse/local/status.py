@@ -27,6 +27,7 @@ from retail_lakehouse.local.control import (
 from retail_lakehouse.local.facts import (
     TableFacts,
     TableReader,
+    TablesUnreadableError,
     TopicFacts,
     ViewFacts,
     read_topics,
@@ -179,7 +180,7 @@ def _tables(settings: Settings, problems: list[str]) -> list[TableFacts]:
 
     try:
         return TableReader(settings).read()
-    except CatalogError as error:
+    except (CatalogError, TablesUnreadableError) as error:
         problems.append(str(error))
         return []
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from retail_lakehouse.contracts.mark import Counts, Mark, MarkKind, TimeRange
+from retail_lakehouse.contracts.mark import Counts, Mark, MarkError, MarkKind, TimeRange
 from retail_lakehouse.contracts.tables import TABLES
 from retail_lakehouse.contracts.topics import TOPICS
 from retail_lakehouse.contracts.views import VIEWS
@@ -163,6 +163,31 @@ def test_a_start_that_is_not_live_says_how_far_its_events_came(tmp_path: Path) -
     assert "mart.stock_now has not been" in what_is_missing(told, now_ms - 1000, now_ms)
     told["views"] = {"mart.stock_now": {"refreshed_age_seconds": 0.1}}
     assert "shows no event of this start" in what_is_missing(told, now_ms - 1000, now_ms)
+
+
+def test_a_catalog_that_cannot_be_read_is_one_sentence_among_the_problems(tmp_path: Path) -> None:
+    settings = Settings.load({"state_dir": tmp_path})
+    settings.catalog_db.parent.mkdir(parents=True)
+    settings.catalog_db.write_bytes(b"no database at all" * 100)
+    told = collect_status(settings)
+    problems = told["problems"]
+    assert isinstance(problems, list)
+    assert any("The tables could not be read just now (" in each for each in problems)
+    assert told["tables"] == {}
+
+
+def test_a_mark_that_makes_no_sense_is_a_typed_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings.load({"state_dir": tmp_path})
+    reader = facts.TableReader(settings)
+
+    def damaged(contracts: object) -> list[TableFacts]:
+        raise MarkError("The mark of bronze.x is damaged.")
+
+    monkeypatch.setattr(reader, "_read", damaged)
+    with pytest.raises(facts.TablesUnreadableError, match=r"bronze\.x is damaged"):
+        reader.read()
 
 
 def test_tables_without_a_commit_are_listed_with_no_age(tmp_path: Path) -> None:

@@ -1,0 +1,138 @@
+"""What `dev` promises its terminal: whatever happens there, no process stays."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from retail_lakehouse.commands.display import LosableDisplay, PlainDisplay
+from retail_lakehouse.local import processes
+from retail_lakehouse.local.control import ProcessState, ProcessStatus
+from retail_lakehouse.local.process_record import ProcessRecord
+from retail_lakehouse.settings import Settings
+from retail_lakehouse_tests.commands.fake_dev import NAMES
+
+PROGRAM = [sys.executable, "-u", "-m", "retail_lakehouse_tests.commands.fake_dev"]
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def run(root: Path, *arguments: str, **options: int) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen([*PROGRAM, str(root), *arguments], **options)  # type: ignore[call-overload]
+        started.append(process)
+        return process  # type: ignore[no-any-return]
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def both_run(root: Path) -> dict[str, ProcessRecord]:
+    deadline = time.monotonic() + 40
+    while True:
+        found = processes.recorded(root, NAMES)
+        if len(found) == len(NAMES) and all(each.is_alive() for each in found.values()):
+            return found
+        assert time.monotonic() < deadline, "they did not start"
+        time.sleep(0.05)
+
+
+def none_is_left(root: Path, found: dict[str, ProcessRecord]) -> bool:
+    left = [each for each in found.values() if processes.session_members(each)]
+    return not left and not processes.recorded(root, NAMES)
+
+
+def told_until(process: subprocess.Popen[bytes], words: bytes) -> bytes:
+    assert process.stdout is not None
+    told = b""
+    while words not in told:
+        line = process.stdout.readline()
+        assert line, told
+        told += line
+    return told
+
+
+def test_a_reader_that_goes_away_ends_nothing_and_the_stop_is_complete(
+    tmp_path: Path, start: Start
+) -> None:
+    process = start(tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    told_until(process, b"\n")
+    assert process.stdout is not None
+    process.stdout.close()
+    found = both_run(tmp_path)
+    time.sleep(1.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 0
+    assert none_is_left(tmp_path, found)
+
+
+def test_a_terminal_that_is_closed_leaves_no_process(tmp_path: Path, start: Start) -> None:
+    ours, theirs = pty.openpty()
+    process = start(tmp_path, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    found = both_run(tmp_path)
+    os.close(ours)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=30) == 0
+    assert none_is_left(tmp_path, found)
+
+
+def test_a_step_that_fails_leaves_no_process(tmp_path: Path, start: Start) -> None:
+    process = start(tmp_path, "broken", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    with process.stderr:
+        assert b"ZeroDivisionError" in process.stderr.read()
+    assert process.wait(timeout=30) == 1
+    assert none_is_left(tmp_path, {})
+    assert not [each for each in psutil.process_iter(["cmdline"]) if each.ppid() == process.pid]
+
+
+def test_tables_that_cannot_be_read_are_a_sentence_and_the_platform_stays(
+    tmp_path: Path, start: Start
+) -> None:
+    catalog = Settings.load({"state_dir": tmp_path}).catalog_db
+    catalog.parent.mkdir(parents=True)
+    catalog.write_bytes(b"no database at all" * 100)
+    process = start(tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    told_until(process, b"The tables could not be read just now")
+    found = both_run(tmp_path)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 0
+    assert none_is_left(tmp_path, found)
+
+
+def test_a_display_that_lost_its_terminal_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = []
+
+    class Closed(PlainDisplay):
+        def say(self, text: str, *, error: bool = False) -> None:
+            tries.append(text)
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("retail_lakehouse.commands.display._discard_output", lambda: None)
+    display = LosableDisplay(Closed())
+    trouble = ProcessStatus("one", ProcessState.WAITING, None, None, 0, "one ended", "/one.log")
+    with display:
+        display.process(trouble)
+        display.process(trouble)
+        display.say("more")
+    assert tries == ["one ended"]
