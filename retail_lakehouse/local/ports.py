@@ -5,11 +5,13 @@ Belongs here: looking at ports. Doesn't belong here: which port is whose (`setti
 
 from __future__ import annotations
 
+import random
 import socket
 
 import psutil  # type: ignore[import-untyped]
 
 LOOPBACK = "127.0.0.1"
+_SERVER_PORTS = (20_000, 32_768)
 
 
 class PortTakenError(RuntimeError):
@@ -42,6 +44,20 @@ def free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
+
+
+def free_ports(count: int) -> list[int]:
+    """Give ports that are free now and that no outgoing connection is given by the system.
+
+    Linux hands out 32768 and above to clients; a server's port from there may be taken between
+    the look and the server's start.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(*_SERVER_PORTS)  # noqa: S311
+        if port not in found and is_free(port):
+            found.append(port)
+    return found
 
 
 def holder(port: int) -> tuple[int, str] | None:
