@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     cold_start_seconds: float = Field(0.0, ge=0)
     """How long the stand-in warehouse takes to wake up, to rehearse Serverless' cold start."""
 
-    simulator_events_per_second: float = Field(300.0, gt=0)
+    simulator_events_per_second: float = Field(300.0, gt=0, allow_inf_nan=False)
     simulator_seed: int = 20_261_123
     malformed_share: float = Field(0.01, ge=0, lt=1)
     late_share: float = Field(0.03, ge=0, lt=1)

@@ -46,6 +46,14 @@ def load_settings(
     Raises:
         SettingsError: An assignment is none, or a setting is wrong.
     """
+    return Settings.load(_told(state_dir, assignments, overrides))
+
+
+def _told(
+    state_dir: Path | None,
+    assignments: list[str] | None,
+    overrides: Mapping[str, object] | None,
+) -> dict[str, object]:
     values: dict[str, object] = {}
     for assignment in assignments or []:
         name, equals, value = assignment.partition("=")
@@ -57,7 +65,7 @@ def load_settings(
         values[_known(name.strip().lower())] = value
     if state_dir is not None:
         values["state_dir"] = state_dir
-    return Settings.load({**values, **(overrides or {})})
+    return {**values, **(overrides or {})}
 
 
 def _known(name: str) -> str:
@@ -70,10 +78,15 @@ def _known(name: str) -> str:
     )
 
 
-def running_settings(state_dir: Path | None, assignments: list[str] | None = None) -> Settings:
+def running_settings(
+    state_dir: Path | None,
+    assignments: list[str] | None = None,
+    overrides: Mapping[str, object] | None = None,
+) -> Settings:
     """Settings of the stack that runs on the state folder, else those of the environment.
 
-    A stack may have been started with other ports; whoever asks about it wants those.
+    A stack may have been started with other ports; whoever asks about it wants those. `--set` and
+    a verb's own options win over both.
 
     Raises:
         SettingsError: An assignment is none, or a setting is wrong.
@@ -81,8 +94,7 @@ def running_settings(state_dir: Path | None, assignments: list[str] | None = Non
     from retail_lakehouse.local.stack_settings import read_settings
     from retail_lakehouse.local.supervisor import holder_pid
 
-    own = load_settings(state_dir, assignments)
-    if assignments or holder_pid(own.root) is None:
-        return own
-    told = read_settings(own.root)
-    return own if told is None else Settings.load(told)
+    values = _told(state_dir, assignments, overrides)
+    own = Settings.load(values)
+    running = None if holder_pid(own.root) is None else read_settings(own.root)
+    return own if running is None else Settings.load({**running, **values})

@@ -6,14 +6,13 @@ Belongs here: options and the closing line. Doesn't belong here: the retailer (`
 from __future__ import annotations
 
 import logging
+import math
 from typing import Annotated
 
 import typer
 
 from retail_lakehouse.commands.options import Assignments, StateDir, running_settings
 from retail_lakehouse.settings import Settings, SettingsError
-
-_SHARES = ("malformed_share", "late_share", "duplicate_share")
 
 
 def simulate(
@@ -38,17 +37,18 @@ def simulate(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed, the same retailer.")] = None,
     duration: Annotated[
-        float | None, typer.Option(help="End after so long.", metavar="SECONDS")
+        float | None,
+        typer.Option(min=0.001, help="End after so long.", metavar="SECONDS"),
     ] = None,
     max_events: Annotated[
-        int | None, typer.Option(help="End after so many.", metavar="COUNT")
+        int | None, typer.Option(min=1, help="End after so many.", metavar="COUNT")
     ] = None,
     history_days: Annotated[
         int,
         typer.Option(min=0, help="Instead: write past days into the tables.", metavar="DAYS"),
     ] = 0,
     events_a_day: Annotated[
-        int | None, typer.Option(help="Events of each past day.", metavar="COUNT")
+        int | None, typer.Option(min=1, help="Events of each past day.", metavar="COUNT")
     ] = None,
     state_dir: StateDir = None,
     assignments: Assignments = None,
@@ -58,27 +58,24 @@ def simulate(
     `dev` runs this itself; alone it needs the broker of a running platform. With --history-days
     it writes past days straight into the tables instead, and ends.
     """
-    from retail_lakehouse.local.simulator.options import Shares, SimulatorOptions
+    from retail_lakehouse.local.simulator.options import SimulatorOptions
     from retail_lakehouse.local.simulator.run import run_until_signalled
 
-    settings = running_settings(state_dir, assignments)
+    told = {
+        "simulator_events_per_second": events_per_second,
+        "simulator_seed": seed,
+        "malformed_share": malformed_share,
+        "late_share": late_share,
+        "duplicate_share": duplicate_share,
+    }
+    overrides = {name: value for name, value in told.items() if value is not None}
+    settings = running_settings(state_dir, assignments, overrides)
+    changes: dict[str, object] = {"burst": _burst(burst)}
+    changes |= {"duration_seconds": duration, "max_events": max_events}
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     if history_days:
         _write_history(settings, history_days, events_a_day)
         return
-    told = (malformed_share, late_share, duplicate_share)
-    shares = Shares(
-        *(
-            getattr(settings, name) if share is None else share
-            for name, share in zip(_SHARES, told, strict=True)
-        )
-    )
-    changes: dict[str, object] = {"shares": shares, "burst": _burst(burst)}
-    changes |= {"duration_seconds": duration, "max_events": max_events}
-    if events_per_second is not None:
-        changes["events_per_second"] = events_per_second
-    if seed is not None:
-        changes["seed"] = seed
     report = run_until_signalled(SimulatorOptions.from_settings(settings, **changes))
     typer.echo(
         f"{report.records:,} records in {report.seconds:.0f} s, {report.unresolved:,} of unknown "
@@ -103,8 +100,18 @@ def _burst(text: str) -> object:
     try:
         factor, every, lasts = (float(part) for part in text.split("/"))
     except ValueError:
-        raise SettingsError(
-            f"--burst {text} is not FACTOR/EVERY/FOR. Write it as --burst 5/600/60: 5 times the "
-            "rate for 60 seconds in every 600."
-        ) from None
+        raise _no_burst(text, "is not FACTOR/EVERY/FOR") from None
+    if not (math.isfinite(factor) and factor > 0):
+        raise _no_burst(text, f"has the factor {factor:g}, which must be above 0")
+    if not (math.isfinite(every) and 0 < lasts <= every):
+        raise _no_burst(
+            text, f"lasts {lasts:g} s of {every:g} s; it must be above 0 and not longer than these"
+        )
     return Burst(factor, every, lasts)
+
+
+def _no_burst(text: str, why: str) -> SettingsError:
+    return SettingsError(
+        f"--burst {text} {why}. Write it as --burst 5/600/60: 5 times the rate for 60 seconds in "
+        "every 600."
+    )
