@@ -32,7 +32,6 @@ _POLL_SECONDS = 0.05
 _KILL_WAIT_SECONDS = 5.0
 # Children which see their leader gone (a JVM whose standard input closes) end by themselves.
 _ORPHANS_GRACE_SECONDS = 0.5
-_START_TIME_TOLERANCE_SECONDS = 2.0
 
 
 class StragglersError(RuntimeError):
@@ -96,11 +95,10 @@ def session_members(record: ProcessRecord) -> list[psutil.Process]:
     """The living processes of the session that a recorded process leads or led.
 
     The system does not give a process id out again while a session has that id, so a living
-    leader with another start time means that nothing of the old session is left.
+    leader that started at another time means that nothing of the old session is left.
     """
     try:
-        leader = psutil.Process(record.pid)
-        if abs(leader.create_time() - record.create_time) >= _START_TIME_TOLERANCE_SECONDS:
+        if not record.is_that(psutil.Process(record.pid)):
             return []
     except psutil.NoSuchProcess:
         pass
@@ -111,8 +109,7 @@ def session_members(record: ProcessRecord) -> list[psutil.Process]:
                 continue
             process = psutil.Process(pid)
             # A session older than the record is a stranger's, from before a reboot.
-            young = process.create_time() >= record.create_time - _START_TIME_TOLERANCE_SECONDS
-            if young and process.status() != psutil.STATUS_ZOMBIE:
+            if record.is_not_younger_than(process) and process.status() != psutil.STATUS_ZOMBIE:
                 members.append(process)
         except (ProcessLookupError, PermissionError, psutil.Error):
             continue

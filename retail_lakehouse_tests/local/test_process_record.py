@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from retail_lakehouse.local.process_record import (
     read_record,
     write_record,
 )
+from retail_lakehouse.local.processes import end_session, session_members
 
 
 def _start(script: str) -> subprocess.Popen[bytes]:
@@ -41,6 +43,39 @@ def test_an_id_that_was_given_out_again_is_another_process(tmp_path: Path) -> No
     assert child.poll() is None
     child.kill()
     child.wait()
+
+
+def test_a_clock_that_is_set_makes_no_stranger_of_a_process(tmp_path: Path) -> None:
+    child = _start("exec sleep 30")
+    record = write_record(tmp_path / "x.json", child.pid, {})
+    if record.birth is None:
+        pytest.skip("this system tells no ticks since its boot")
+    moved = replace(record, create_time=record.create_time - 3600)
+    assert moved.is_alive()
+    assert [each.pid for each in session_members(moved)] == [child.pid]
+    other_boot = replace(record, birth=replace(record.birth, boot_id="another"))
+    earlier = replace(record, birth=replace(record.birth, ticks=record.birth.ticks - 1))
+    for stranger in (other_boot, earlier):
+        assert not stranger.is_alive()
+        assert session_members(stranger) == []
+    end_session(moved, grace_seconds=5.0)
+    assert child.wait(timeout=5) == -signal.SIGTERM
+
+
+def test_children_of_a_dead_leader_are_found_after_the_clock_was_set(tmp_path: Path) -> None:
+    mark = tmp_path / "child"
+    child = _start(f"sleep 60 & echo $! > {mark}; wait")
+    record = write_record(tmp_path / "x.json", child.pid, {})
+    if record.birth is None:
+        pytest.skip("this system tells no ticks since its boot")
+    while not (mark.exists() and mark.read_text().strip()):
+        time.sleep(0.01)
+    child.kill()
+    child.wait()
+    moved = replace(record, create_time=record.create_time + 3600)
+    assert [each.pid for each in session_members(moved)] == [int(mark.read_text())]
+    end_session(moved, grace_seconds=0.1)
+    assert session_members(record) == []
 
 
 def test_a_process_that_ended_but_was_not_collected_is_dead(tmp_path: Path) -> None:
