@@ -5,6 +5,7 @@ are due and when (the control plane), or creating them (`ddl.py`).
 """
 
 import logging
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,8 +28,9 @@ from retail_lakehouse.warehouse.query import (
 
 _log = logging.getLogger(__name__)
 
-_CONFLICT = "1023"
-"""Redshift's number for `Serializable isolation violation`: somebody else refreshes the view."""
+_CONFLICT = re.compile(r"Serializable isolation violation|ERROR:\s+1023\b|`: 1023\b")
+"""Redshift's error 1023, by its text or where the message stands in our sentence: somebody else
+refreshes the view."""
 
 
 class RefreshOutcome(StrEnum):
@@ -142,7 +144,7 @@ def _attempt(session: Session, view: ViewContract, recorded: ViewDefinition | No
     except ViewBusy as error:
         return ended(RefreshOutcome.BUSY, str(error))
     except WarehouseRefused as error:
-        if _CONFLICT in str(error):
+        if _CONFLICT.search(str(error)):
             return ended(RefreshOutcome.BUSY, str(error))
         _log.warning("%s", error)
         return ended(RefreshOutcome.FAILED, str(error))

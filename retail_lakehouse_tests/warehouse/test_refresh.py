@@ -32,6 +32,7 @@ class Connection:
         self.status = INCREMENTALLY
         self.late = False
         self.fails: set[str] = set()
+        self.message = "it broke"
         self.description: list[tuple[str]] | None = None
         self._rows: Sequence[tuple[object, ...]] = ()
 
@@ -65,7 +66,7 @@ class Connection:
         from redshift_connector.error import ProgrammingError
 
         if view in self.fails:
-            raise ProgrammingError({"C": "XX000", "M": "it broke"})
+            raise ProgrammingError({"C": "XX000", "M": self.message})
         self.notices.append({b"M": f"{view} was updated incrementally.".encode()})
         if not self.late:
             start = NOW + timedelta(seconds=len(self.history))
@@ -137,6 +138,25 @@ def test_a_view_that_is_being_refreshed_is_reported_as_busy(session: Session) ->
     assert busy.outcome is RefreshOutcome.BUSY
     assert "did nothing" in busy.status
     assert refreshed.ok
+
+
+@pytest.mark.parametrize(
+    ("message", "outcome"),
+    [
+        ("1023", RefreshOutcome.BUSY),
+        ("1023 DETAIL: Serializable isolation violation on table 7", RefreshOutcome.BUSY),
+        ("ERROR: 1023 DETAIL: something", RefreshOutcome.BUSY),
+        ("Serializable isolation violation on table in transaction", RefreshOutcome.BUSY),
+        ("Disk full after 1023 blocks", RefreshOutcome.FAILED),
+        ("Invalid digit, Value '1023', Pos 0", RefreshOutcome.FAILED),
+        ("relation 10230 is gone", RefreshOutcome.FAILED),
+    ],
+)
+def test_only_redshifts_own_conflict_counts_as_busy(
+    session: Session, connection: Connection, message: str, outcome: RefreshOutcome
+) -> None:
+    connection.fails, connection.message = {"mv_inventory_hourly"}, message
+    assert refresh_views(session, [HOURLY])[0].outcome is outcome
 
 
 def test_a_view_that_is_not_the_contracts_is_not_refreshed(
