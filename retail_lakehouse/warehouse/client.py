@@ -189,6 +189,8 @@ class WarehouseClient:
         session = self._connect(timeout_seconds)
         try:
             session.setting("query_group", f"'{label}'")
+            # A user's or the workgroup's own zone would move GETDATE() and every cast of a time.
+            session.setting("timezone", "'UTC'")
             session.setting("statement_timeout", str(timeout_seconds * 1000))
             yield session
         finally:

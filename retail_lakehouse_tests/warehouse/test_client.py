@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -186,3 +187,22 @@ def test_a_label_that_could_carry_sql_is_refused(tmp_path: Path, label: str) -> 
     client = WarehouseClient(config(tmp_path, 1))
     with pytest.raises(ValueError, match="session label"), client.session(label):
         pass
+
+
+def test_a_session_begins_by_setting_its_label_zone_and_timeout(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import redshift_connector
+
+    connection = MagicMock()
+    monkeypatch.setattr(redshift_connector, "connect", lambda **_: connection)
+    password = tmp_path / "password"
+    password.write_text("x")
+    client = WarehouseClient(WarehouseConfig("h", 1, "d", "u", password))
+    with client.session("run:1", 30):
+        told = [call.args[0] for call in connection.cursor().execute.call_args_list]
+    assert told == [
+        "SET query_group TO 'run:1'",
+        "SET timezone TO 'UTC'",
+        "SET statement_timeout TO 30000",
+    ]
