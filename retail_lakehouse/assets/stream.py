@@ -6,7 +6,8 @@ as a sentence; it raises nothing, so that one system that is down does not hide 
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from retail_lakehouse.assets.topic_look import TopicLook, look
@@ -14,6 +15,7 @@ from retail_lakehouse.contracts.events import EVENTS
 from retail_lakehouse.contracts.mark import Mark, MarkError
 from retail_lakehouse.contracts.tables import event_table
 from retail_lakehouse.resources.job_runs import JobRun
+from retail_lakehouse.tables.landing import read_since_ms
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
@@ -31,11 +33,13 @@ class TableLook:
     """An event table as its marks tell; times in epoch milliseconds.
 
     `first` and `last` are the oldest and newest marked snapshot of the last hour that are still
-    retained; `last` may be older when nothing was committed within the hour.
+    retained; `last` may be older when nothing was committed within the hour. `read_since_ms` is by
+    partition, and misses those that nothing of the hour advanced.
     """
 
     first: "MarkedSnapshot | None"
     last: "MarkedSnapshot | None"
+    read_since_ms: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def mark(self) -> Mark | None:
@@ -89,6 +93,7 @@ def _table_look(table: "Table", at_ms: int) -> TableLook | str:
     from retail_lakehouse.tables.marks import newest_first
 
     first = last = None
+    marks: list[Mark] = []
     try:
         for snapshot in newest_first(table):
             if snapshot.mark is None:
@@ -97,6 +102,10 @@ def _table_look(table: "Table", at_ms: int) -> TableLook | str:
             if snapshot.timestamp_ms < at_ms - HOUR_MS:
                 break
             first = snapshot
+            marks.append(snapshot.mark)
     except MarkError as error:
         return str(error)
-    return TableLook(first=first or last, last=last)
+    first = first or last
+    if not marks and last is not None and last.mark is not None:
+        marks = [last.mark]
+    return TableLook(first=first, last=last, read_since_ms=read_since_ms(marks))

@@ -19,6 +19,7 @@ from retail_lakehouse.contracts.mark import Counts, Mark
 from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
 from retail_lakehouse.contracts.tables import TABLES, TableContract
 from retail_lakehouse.settings import Settings
+from retail_lakehouse.tables.landing import newest_landed_ms
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
@@ -75,15 +76,6 @@ def news_of(table: "Table", contract: TableContract, since: int | None) -> Table
         gap=since is not None and chain[0].parent_id != since,
         summary=dict(current.summary.additional_properties) if current.summary else {},
     )
-
-
-def newest_instant_ms(mark: Mark) -> int | None:
-    """The newest `least(event time, broker time)` of a mark's batch, from above.
-
-    A producer's clock that is ahead cannot make a table look fresher than its broker's time.
-    """
-    times = [t for t in (mark.event_time.newest_ms, mark.broker_time.newest_ms) if t is not None]
-    return min(times) if times else None
 
 
 def table_metadata(news: TableNews, now_ms: int) -> dict[str, Any]:
@@ -174,7 +166,7 @@ def _spec(contract: TableContract, settings: Settings) -> dg.AssetSpec:
 
 def _ages(marks: Sequence[Mark], committed_ms: int, now_ms: int) -> dict[str, Any]:
     """How long the newest row was under way, and how old it is by now."""
-    instants = [ms for mark in marks if (ms := newest_instant_ms(mark)) is not None]
+    instants = [ms for mark in marks if (ms := newest_landed_ms(mark)) is not None]
     if not instants:
         return {}
     newest = max(instants)

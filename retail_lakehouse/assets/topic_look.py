@@ -1,7 +1,7 @@
 """One look at a topic: its offsets beside those that its table has landed.
 
-Here: the look and its backlog. Not here: the requests to Kafka (`retail_lakehouse.kafka`), what is
-reported of it (`topics.py`). A look reads offsets only.
+Here: the look. Not here: the requests to Kafka (`retail_lakehouse.kafka`), what a backlog is
+(`tables/landing.py`), what is reported of it (`topics.py`). A look reads offsets only.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from retail_lakehouse.contracts.events import EventContract
 from retail_lakehouse.contracts.mark import Mark
+from retail_lakehouse.tables.landing import landed_until, waiting_records
 
 if TYPE_CHECKING:
     from retail_lakehouse.kafka.admin import TopicDescription
@@ -31,29 +32,25 @@ class TopicLook:
         return sum(self.end.values())
 
     @property
-    def backlog(self) -> int:
-        """Records that no mark covers yet: end offsets minus the mark's `until`.
+    def waiting(self) -> dict[int, int]:
+        """Records by partition that no mark covers yet."""
+        return waiting_records(self.earliest, self.end, self.landed_until)
 
-        Without a mark, everything retained; records that retention took are not counted.
-        """
-        until = self.landed_until or {}
-        return sum(
-            max(0, end - max(until.get(partition, 0), self.earliest.get(partition, 0)))
-            for partition, end in self.end.items()
-        )
+    @property
+    def backlog(self) -> int:
+        """Records that no mark covers yet, in all partitions."""
+        return sum(self.waiting.values())
 
 
 def look(
     event: EventContract, topic: "TopicDescription", mark: Mark | None, now_ms: int
 ) -> TopicLook:
     """One look at a topic, from Kafka's answer and the last mark of the topic's table."""
-    # A mark of another topic id says nothing about these offsets.
-    known = mark is not None and mark.topic_id == topic.topic_id
     return TopicLook(
         event=event,
         seen_at_ms=now_ms,
         topic_id=topic.topic_id,
         earliest=topic.earliest_offsets,
         end=topic.end_offsets,
-        landed_until=dict(mark.until) if mark is not None and known else None,
+        landed_until=landed_until(mark, topic.topic_id),
     )

@@ -90,13 +90,17 @@ def judge_job(stream: StreamLook, event: str, settings: Settings, levels: Servic
 
 
 def judge_ingest_lag(
-    stream: StreamLook, event: EventContract, levels: ServiceLevels, drained_at_ms: int | None
+    stream: StreamLook,
+    event: EventContract,
+    levels: ServiceLevels,
+    drained_at_ms: Mapping[int, int],
 ) -> Verdict:
     """How old the oldest record may be that has not landed: data time, not report time.
 
-    Nothing that waits is older than the newest record of the last mark. `drained_at_ms` is when
-    nothing waited for the last time, where that is known: after a quiet night the first record is
-    not a night old.
+    Each partition is judged by itself, and the worst counts: what waits in it came after the last
+    batch that advanced it had begun to be written. `drained_at_ms` is, by partition, when nothing
+    waited for the last time, where that is known: after a quiet night the first record is not a
+    night old.
     """
     topic, table = stream.topics[event.name], stream.tables[event.name]
     if isinstance(table, str):
@@ -106,16 +110,17 @@ def judge_ingest_lag(
     figures: dict[str, Figure] = {"backlog_records": topic.backlog}
     if topic.backlog == 0:
         return Verdict(True, "Every record has landed.", figures | {"ingest_lag_seconds": 0.0})
-    known = [drained_at_ms, table.mark.broker_time.newest_ms if table.mark else None]
-    since = max((ms for ms in known if ms is not None), default=None)
-    if since is None:
+    oldest = _oldest_waiting(topic, table, drained_at_ms)
+    if oldest is None:
         return Verdict(
             False,
             f"{topic.backlog} records wait and none has ever landed: is the {event.name} job "
             "running? See its own check.",
             figures,
         )
+    partition, since = oldest
     lag = _seconds(since, stream.at_ms)
+    figures |= {"oldest_in_partition": partition}
     figures |= {"ingest_lag_seconds": lag, "service_level_seconds": levels.ingest_lag_seconds}
     words = f"{topic.backlog} records wait, the oldest for {lag:.0f} s at most"
     if lag > levels.ingest_lag_seconds:
@@ -157,6 +162,30 @@ def judge_quarantine_share(table: TableLook | str, levels: ServiceLevels) -> Ver
             figures,
         )
     return Verdict(True, f"{words}.", figures)
+
+
+def _oldest_waiting(
+    topic: TopicLook, table: TableLook, drained_at_ms: Mapping[int, int]
+) -> tuple[int, int] | None:
+    """The partition whose waiting records may be oldest, and how old; None if none ever landed.
+
+    A partition that no retained mark advanced has waited for as long as there are marks, unless it
+    was seen drained since.
+    """
+    read_since = table.read_since_ms if topic.landed_until is not None else {}
+    always = min(read_since.values(), default=None)
+    bounds: list[tuple[int, int]] = []
+    for partition, records in topic.waiting.items():
+        drained, read = drained_at_ms.get(partition), read_since.get(partition)
+        if read is None and drained is None:
+            read = always
+        known = [ms for ms in (drained, read) if ms is not None]
+        if records and not known:
+            return None
+        if records:
+            bounds.append((max(known), partition))
+    since, worst = min(bounds)
+    return worst, since
 
 
 def _quiet_since(run: JobRun, table: TableLook) -> int | None:

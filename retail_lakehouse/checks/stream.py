@@ -30,6 +30,9 @@ JOB_HEALTHY = "streaming_job_healthy"
 INGEST_LAG = "ingest_lag"
 QUARANTINE_SHARE = "quarantine_share"
 
+DrainedAt = Mapping[str, Mapping[int, int]]
+"""By event name and partition, epoch ms."""
+
 
 def stream_check_specs() -> list[dg.AssetCheckSpec]:
     """The checks of every topic, job and table of the stream."""
@@ -68,11 +71,12 @@ def stream_check_specs() -> list[dg.AssetCheckSpec]:
 
 
 def judge_stream(
-    stream: StreamLook, settings: Settings, drained_at_ms: Mapping[str, int] | None = None
+    stream: StreamLook, settings: Settings, drained_at_ms: DrainedAt | None = None
 ) -> list[JudgedCheck]:
     """Every check of the stream, judged by one look.
 
-    `drained_at_ms`: by event name, when nothing waited for the last time, where that is known.
+    `drained_at_ms`: by event name and partition, when nothing waited in it for the last time,
+    where that is known.
     """
     topics = {topic.event: topic for topic in settings.topics}
     judged = []
@@ -88,7 +92,9 @@ def judge_stream(
             (
                 table_key(event_table(event)),
                 INGEST_LAG,
-                judge_ingest_lag(stream, event, SERVICE_LEVELS, (drained_at_ms or {}).get(name)),
+                judge_ingest_lag(
+                    stream, event, SERVICE_LEVELS, (drained_at_ms or {}).get(name, {})
+                ),
             ),
             (
                 table_key(quarantine_table(event)),

@@ -10,7 +10,7 @@ from retail_lakehouse.assets.stream import StreamLook, look_at_stream
 from retail_lakehouse.assets.streaming_jobs import job_event
 from retail_lakehouse.assets.topic_look import TopicLook
 from retail_lakehouse.assets.topics import topic_observation
-from retail_lakehouse.checks.stream import judge_stream
+from retail_lakehouse.checks.stream import DrainedAt, judge_stream
 from retail_lakehouse.contracts.events import EVENTS
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.kafka import KafkaResource
@@ -60,17 +60,25 @@ def stream_sensor(settings: Settings) -> dg.SensorDefinition:
     return watch_stream
 
 
-def _drained(stream: StreamLook, memory: Memory) -> dict[str, int]:
-    """When nothing waited for the last time; before the first mark ever, when first looked at."""
-    drained: dict[str, int] = memory.facts.setdefault("drained_at_ms", {})
+def _drained(stream: StreamLook, memory: Memory) -> DrainedAt:
+    """When nothing waited in each partition for the last time.
+
+    Before the first mark ever it is when it was first looked at.
+    """
+    drained: dict[str, dict[str, int]] = memory.facts.setdefault("drained_partitions", {})
     for event in EVENTS:
         topic = stream.topics[event.name]
         if not isinstance(topic, TopicLook):
             continue
-        never_landed = topic.landed_until is None
-        if (never_landed and event.name not in drained) or not (never_landed or topic.backlog):
-            drained[event.name] = stream.at_ms
-    return drained
+        known = drained.setdefault(event.name, {})
+        for partition, records in topic.waiting.items():
+            is_new = topic.landed_until is None and str(partition) not in known
+            if is_new or not records:
+                known[str(partition)] = stream.at_ms
+    return {
+        name: {int(partition): ms for partition, ms in known.items()}
+        for name, known in drained.items()
+    }
 
 
 def _topic_events(stream: StreamLook, memory: Memory) -> list[dg.AssetObservation]:

@@ -16,6 +16,7 @@ from retail_lakehouse.contracts.service_levels import ServiceLevels
 from retail_lakehouse.contracts.topics import TOPICS
 from retail_lakehouse.resources.job_runs import JobRun, JobState
 from retail_lakehouse.settings import Settings
+from retail_lakehouse.tables.landing import read_since_ms
 from retail_lakehouse.tables.marks import MarkedSnapshot
 
 AT = 1_800_000_000_000
@@ -64,7 +65,10 @@ def stream(
     run = JobRun("inventory", state, "It is so.", AT - int(started_ago * 1000), "7")
     topic = TopicLook(INVENTORY, AT, "t", {0: 0}, {0: end}, {0: 100})
     return StreamLook(
-        AT, {"inventory": topic}, {"inventory": run}, {"inventory": TableLook(last, last)}
+        AT,
+        {"inventory": topic},
+        {"inventory": run},
+        {"inventory": TableLook(last, last, {0: last_mark.broker_time.oldest_ms or 0})},
     )
 
 
@@ -107,19 +111,56 @@ def test_a_job_whose_topic_cannot_be_read_is_not_called_healthy() -> None:
 
 
 def test_lag_is_data_time_and_zero_when_everything_has_landed() -> None:
-    quiet = judge_ingest_lag(stream(end=100, committed_ago=9_999), INVENTORY, LEVELS, None)
+    quiet = judge_ingest_lag(stream(end=100, committed_ago=9_999), INVENTORY, LEVELS, {})
     assert quiet.passed
     assert quiet.figures["ingest_lag_seconds"] == 0.0
 
-    late = judge_ingest_lag(stream(end=101, committed_ago=200), INVENTORY, LEVELS, None)
+    late = judge_ingest_lag(stream(end=101, committed_ago=200), INVENTORY, LEVELS, {})
     assert not late.passed
-    assert late.figures["ingest_lag_seconds"] == pytest.approx(201.0)
+    assert late.figures["ingest_lag_seconds"] == pytest.approx(202.0)
 
 
 def test_the_first_record_after_a_quiet_night_is_not_a_night_old() -> None:
     morning = stream(end=101, committed_ago=30_000)
-    assert not judge_ingest_lag(morning, INVENTORY, LEVELS, None).passed
-    assert judge_ingest_lag(morning, INVENTORY, LEVELS, AT - 15_000).passed
+    assert not judge_ingest_lag(morning, INVENTORY, LEVELS, {}).passed
+    assert judge_ingest_lag(morning, INVENTORY, LEVELS, {0: AT - 15_000}).passed
+
+
+def _partitioned(read_ago: dict[int, float], waiting: dict[int, int]) -> StreamLook:
+    """Partitions that were read up to offset 100 by batches of `read_ago` seconds ago."""
+    marks = [
+        replace(
+            mark(newest_ms=AT - int(ago * 1000)),
+            ranges={partition: (90, 100)},
+            until=dict.fromkeys(waiting, 100),
+        )
+        for partition, ago in sorted(read_ago.items(), key=lambda each: each[1])
+    ]
+    last = snapshot(min(read_ago.values()), marks[0])
+    end = {partition: 100 + records for partition, records in waiting.items()}
+    seen = TopicLook(INVENTORY, AT, "t", dict.fromkeys(end, 0), end, dict.fromkeys(end, 100))
+    table = TableLook(last, last, read_since_ms(marks))
+    return replace(stream(), topics={"inventory": seen}, tables={"inventory": table})
+
+
+def test_a_partition_that_lags_is_not_hidden_by_two_that_advance() -> None:
+    look = _partitioned({0: 5, 1: 5, 2: 400}, {0: 3, 1: 3, 2: 50})
+    verdict = judge_ingest_lag(look, INVENTORY, LEVELS, {})
+    assert not verdict.passed
+    assert verdict.figures["oldest_in_partition"] == 2
+    assert verdict.figures["ingest_lag_seconds"] == pytest.approx(401.0)
+
+
+def test_a_partition_that_was_quiet_for_long_does_not_lag_by_its_first_record() -> None:
+    look = _partitioned({0: 5, 1: 5, 2: 400}, {0: 3, 1: 3, 2: 1})
+    assert judge_ingest_lag(look, INVENTORY, LEVELS, {2: AT - 20_000}).passed
+
+
+def test_a_partition_that_no_retained_mark_advanced_waits_since_the_oldest() -> None:
+    look = _partitioned({0: 5, 1: 200}, {0: 3, 1: 0, 2: 9})
+    verdict = judge_ingest_lag(look, INVENTORY, LEVELS, {})
+    assert not verdict.passed
+    assert verdict.figures["oldest_in_partition"] == 2
 
 
 def test_a_mark_of_another_topic_id_covers_nothing() -> None:

@@ -1,0 +1,57 @@
+"""Rules of backlog and age: one definition, by partition, of this topic id only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from retail_lakehouse.contracts.mark import Counts, Mark, MarkKind, TimeRange
+from retail_lakehouse.tables.landing import (
+    landed_until,
+    newest_landed_ms,
+    read_since_ms,
+    waiting_records,
+)
+
+MARK = Mark(
+    kind=MarkKind.STREAM,
+    cluster_id="c",
+    topic="t",
+    topic_id="id",
+    ranges={0: (0, 10)},
+    until={0: 10, 1: 5},
+    event_time=TimeRange(100, 900),
+    broker_time=TimeRange(200, 300),
+    batch=Counts(),
+    total=Counts(),
+    batch_started_ms=350,
+    previous_commit_ms=None,
+    contract_version=1,
+    run_id="r",
+    engine="e",
+)
+
+
+def test_a_mark_of_another_topic_id_covers_nothing() -> None:
+    assert landed_until(MARK, "id") == {0: 10, 1: 5}
+    assert landed_until(MARK, "another") is None
+    assert landed_until(None, "id") is None
+
+
+def test_what_retention_took_does_not_wait() -> None:
+    until = {0: 10, 1: 5}
+    assert waiting_records({0: 0, 1: 8, 2: 3}, {0: 12, 1: 9, 2: 7}, until) == {0: 2, 1: 1, 2: 4}
+    assert waiting_records({0: 4}, {0: 6}, None) == {0: 2}
+    assert waiting_records({0: 0}, {0: 6}, {0: 9}) == {0: 0}
+
+
+def test_each_partition_is_bound_by_the_last_batch_that_advanced_it() -> None:
+    newer = replace(MARK, ranges={1: (5, 6), 0: (10, 10)}, broker_time=TimeRange(500, 600))
+    backfill = replace(MARK, kind=MarkKind.BACKFILL, broker_time=TimeRange(700, 800))
+    assert read_since_ms([backfill, newer, MARK]) == {0: 200, 1: 500}
+    assert read_since_ms([replace(MARK, broker_time=TimeRange())]) == {0: 350}
+
+
+def test_the_newest_that_landed_is_no_newer_than_the_broker_and_none_without_a_row() -> None:
+    assert newest_landed_ms(MARK) == 300
+    assert newest_landed_ms(replace(MARK, broker_time=TimeRange())) == 900
+    assert newest_landed_ms(replace(MARK, event_time=TimeRange())) is None
