@@ -58,7 +58,7 @@ def empty(settings: Settings, *, everything: bool = False) -> int:
     if not settings.root.exists():
         return 0
     freed = 0
-    with contextlib.closing(hold(settings.root)):
+    with contextlib.closing(hold(settings.root, "reset")):
         end_recorded(settings.root, PROCESS_NAMES, grace_seconds=5.0)
         # The folder of the lock goes last: until then no other run can begin.
         found = what_to_remove(settings, everything=everything)

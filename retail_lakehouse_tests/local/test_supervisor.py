@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +21,14 @@ from retail_lakehouse.local.control import ControlError, ProcessState, ProcessSt
 from retail_lakehouse.local.keeper import CommandUnit
 from retail_lakehouse.local.process_record import read_record
 from retail_lakehouse.local.processes import Command
-from retail_lakehouse.local.supervisor import AlreadyRunningError, Supervisor, holder_pid
+from retail_lakehouse.local.supervisor import (
+    AlreadyRunningError,
+    Role,
+    Supervisor,
+    hold,
+    holder,
+    holder_pid,
+)
 
 SLEEPER = "import time; time.sleep(300)"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)"
@@ -133,6 +142,80 @@ def test_a_second_supervisor_is_refused_with_the_id_of_the_first(
     assert holder_pid(tmp_path) == os.getpid()
     with pytest.raises(AlreadyRunningError, match=f"as process {os.getpid()}"):
         Supervisor(tmp_path, []).open()
+
+
+def test_a_holder_that_is_about_to_leave_is_waited_for(tmp_path: Path) -> None:
+    first = hold(tmp_path, "stop")
+    threading.Timer(0.3, first.close).start()
+    second = hold(tmp_path, "dev")
+    assert holder_pid(tmp_path) == os.getpid()
+    second.close()
+
+
+def test_who_waited_for_a_reset_holds_the_folder_that_others_see(tmp_path: Path) -> None:
+    first = hold(tmp_path, "reset")
+
+    def empty() -> None:
+        shutil.rmtree(tmp_path / "run")
+        first.close()
+
+    threading.Timer(0.2, empty).start()
+    second = hold(tmp_path, "dev")
+    assert holder_pid(tmp_path) == os.getpid()
+    with pytest.raises(AlreadyRunningError):
+        hold(tmp_path, patience_seconds=0.0)
+    second.close()
+
+
+def test_a_killed_holders_name_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "supervisor.lock").write_text('{"role": "dev", "pid": 1}\n' * 30)
+    lock = hold(tmp_path, "dev")
+    assert holder_pid(tmp_path) == os.getpid()
+    assert (tmp_path / "run" / "supervisor.lock").read_text().count("\n") == 1
+    lock.close()
+
+
+def test_looking_for_the_holder_refuses_no_starter(tmp_path: Path) -> None:
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            holder(tmp_path)
+
+    lookers = [threading.Thread(target=look) for _ in range(3)]
+    for each in lookers:
+        each.start()
+    try:
+        for _ in range(50):
+            hold(tmp_path, patience_seconds=0.0).close()
+    finally:
+        done.set()
+        for each in lookers:
+            each.join()
+
+
+@pytest.mark.parametrize("role", ["stop", "reset"])
+def test_a_stop_or_reset_at_work_is_named_and_is_no_supervisor(tmp_path: Path, role: Role) -> None:
+    lock = hold(tmp_path, role)
+    assert holder_pid(tmp_path) is None
+    found = holder(tmp_path)
+    assert found is not None
+    assert (found.role, found.process.pid) == (role, os.getpid())
+    with pytest.raises(AlreadyRunningError, match=f"`retail-lakehouse {role}` is at work on"):
+        hold(tmp_path, patience_seconds=0.1)
+    lock.close()
+    assert holder(tmp_path) is None
+
+
+@pytest.mark.parametrize("left", ["", "123", "{", '{"role": "king"}', "[]"])
+def test_a_lock_file_that_names_nobody_is_nobodys(tmp_path: Path, left: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "supervisor.lock").write_text(left)
+    assert holder(tmp_path) is None
+    lock = hold(tmp_path)
+    assert holder_pid(tmp_path) == os.getpid()
+    lock.close()
 
 
 def test_the_end_leaves_no_process_and_no_record(tmp_path: Path) -> None:
