@@ -41,7 +41,7 @@ def planned_faults(begin: float, seconds: float) -> list[Fault]:
     faults: list[tuple[str, Callable[[Settings], str]]] = [
         (
             "kill -9 of every process of the inventory job during a batch",
-            lambda settings: _kill_in_batch(settings, "inventory"),
+            lambda settings: kill_in_batch(settings, "inventory"),
         ),
         (
             "kill -9 of the transactions job's Python process alone during a batch",
@@ -66,7 +66,8 @@ def _kill(settings: Settings, name: str) -> str:
     return ""
 
 
-def _kill_in_batch(settings: Settings, event: str) -> str:
+def kill_in_batch(settings: Settings, event: str) -> str:
+    """Kills every process of the event's job while a batch runs; a remark if none was seen."""
     note = _wait_for_batch(settings, event)
     _kill(settings, event)
     return note
@@ -80,7 +81,7 @@ def _kill_leader_in_batch(settings: Settings, event: str) -> str:
 
 def _lose_checkpoint(settings: Settings, event: str) -> str:
     folder = Path(settings.checkpoints) / event
-    note = _kill_in_batch(settings, event)
+    note = kill_in_batch(settings, event)
     # Renamed first: the supervisor starts the job again while the files are deleted.
     gone = folder.with_name(f"{event}.lost")
     folder.rename(gone)
