@@ -38,12 +38,16 @@ class ViewContractError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ViewColumn:
-    """One column of a view; `precision` and `scale` hold for decimals only."""
+    """One column of a view; `precision` and `scale` hold for decimals only.
+
+    38 digits, because that is what Redshift's SUM gives, and one line of the contract's greatest
+    price and quantity already takes 28.
+    """
 
     name: str
     kind: Kind
     doc: str
-    precision: int = 22
+    precision: int = 38
     scale: int = 4
 
 

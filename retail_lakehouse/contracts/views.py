@@ -41,8 +41,11 @@ __all__ = [
 ]
 
 
-def _columns(*columns: tuple[str, Kind, str]) -> tuple[ViewColumn, ...]:
-    return tuple(ViewColumn(*column) for column in columns)
+_Column = tuple[str, Kind, str] | ViewColumn
+
+
+def _columns(*columns: _Column) -> tuple[ViewColumn, ...]:
+    return tuple(c if isinstance(c, ViewColumn) else ViewColumn(*c) for c in columns)
 
 
 def _table(name: str) -> str:
@@ -78,7 +81,7 @@ def arrivals_view(event: EventContract) -> str:
 
 
 def _materialized(
-    name: str, doc: str, source: str, *columns: tuple[str, Kind, str], sql_file: str | None = None
+    name: str, doc: str, source: str, *columns: _Column, sql_file: str | None = None
 ) -> ViewContract:
     return ViewContract(
         name=name,
@@ -173,7 +176,13 @@ ARRIVALS: tuple[ViewContract, ...] = tuple(
         ("broker_second", Kind.TIMESTAMP, "Broker time cut to the second, UTC."),
         ("ingested_at", Kind.TIMESTAMP, "When the batch began, UTC."),
         ("events", Kind.LONG, "Rows that landed."),
-        ("event_timestamp_sum", Kind.LONG, "Sum of event times in epoch ms, for exact averages."),
+        # Redshift sums BIGINT as NUMERIC(38, 0).
+        ViewColumn(
+            "event_timestamp_sum",
+            Kind.DECIMAL,
+            "Sum of event times in epoch ms, for exact averages.",
+            scale=0,
+        ),
         ("max_kafka_timestamp", Kind.TIMESTAMP, "Newest broker time, UTC."),
         _NEWEST,
         sql_file="mv_arrivals.sql",

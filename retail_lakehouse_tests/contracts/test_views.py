@@ -7,6 +7,7 @@ commits (`warehouse/test_views_live.py`).
 import random
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal, localcontext
 from typing import Any
 
 import duckdb
@@ -16,7 +17,7 @@ from sqlglot import exp
 
 from retail_lakehouse.contracts.fields import Kind
 from retail_lakehouse.contracts.redshift_types import redshift_columns, redshift_type
-from retail_lakehouse.contracts.reference_data import stores
+from retail_lakehouse.contracts.reference_data import currency_rates, stores
 from retail_lakehouse.contracts.tables import (
     DIMENSIONS,
     QUARANTINE_TABLES,
@@ -348,6 +349,43 @@ def test_a_sale_counts_on_the_stores_local_date(
     warehouse.refresh()
     days = {str(row["business_date"]) for row in warehouse.read("sales_by_store_category")}
     assert days == {"2026-11-21", "2026-11-22"}
+
+
+EDGE_PRICE = Decimal("99999999999999.9999")
+EDGE_QUANTITY = 2**31 - 1
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_lines_of_the_greatest_price_and_quantity_are_summed_to_the_last_digit(
+    warehouse: Warehouse, raw: RawRows, sign: int
+) -> None:
+    line = {
+        "store_id": "S0001",
+        "sku": "SKU-00001",
+        "channel": "STORE",
+        "currency": "INR",
+        "event_time": NOW,
+        "broker_time": NOW,
+        "quantity": sign * EDGE_QUANTITY,
+        "unit_price": EDGE_PRICE,
+        "discount": EDGE_PRICE,
+    }
+    warehouse.put(TRANSACTIONS, [raw.transaction(**line) for _ in range(3)])
+    warehouse.refresh()
+    (sale,) = warehouse.read("sales_by_store_category")
+    (told,) = warehouse.read("sales_reporting_currency")
+    (rate,) = (
+        rate.rate
+        for rate in currency_rates()
+        if rate.currency == "INR" and rate.valid_from <= sale["business_date"] <= rate.valid_to
+    )
+    with localcontext() as exactly:
+        exactly.prec = 60
+        gross = 3 * sign * EDGE_QUANTITY * EDGE_PRICE
+        net = gross - 3 * sign * EDGE_PRICE
+        assert (sale["gross_amount"], sale["net_amount"]) == (gross, net)
+        converted = (net * rate).quantize(Decimal("0.0001"), ROUND_HALF_UP)
+    assert told["net_amount"] == converted
 
 
 def test_every_store_begins_its_day_at_a_quarter_of_an_hour_utc() -> None:

@@ -37,9 +37,9 @@ SELECT
     CAST(SUM(lines) AS BIGINT) AS lines,
     CAST(SUM(sold_quantity) AS BIGINT) AS units_sold,
     CAST(-SUM(returned_quantity) AS BIGINT) AS units_returned,
-    CAST(SUM(gross_amount) AS DECIMAL(22, 4)) AS gross_amount,
-    CAST(SUM(discount_amount) AS DECIMAL(22, 4)) AS discount_amount,
-    CAST(SUM(gross_amount - discount_amount) AS DECIMAL(22, 4)) AS net_amount,
+    CAST(SUM(gross_amount) AS DECIMAL(38, 4)) AS gross_amount,
+    CAST(SUM(discount_amount) AS DECIMAL(38, 4)) AS discount_amount,
+    CAST(SUM(gross_amount - discount_amount) AS DECIMAL(38, 4)) AS net_amount,
     MAX(max_event_ts) AS last_updated
 FROM dated
 GROUP BY business_date, store_id, region, country, category, channel, currency

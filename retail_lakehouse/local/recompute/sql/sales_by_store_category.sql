@@ -9,9 +9,9 @@ SELECT
     count(*),
     coalesce(sum(quantity) FILTER (quantity > 0), 0)::BIGINT,
     coalesce(-sum(quantity) FILTER (quantity < 0), 0)::BIGINT,
-    sum(quantity * unit_price),
+    sum(quantity * unit_price::DECIMAL(28, 4)),
     sum(sign(quantity)::INTEGER * discount),
-    sum(quantity * unit_price - sign(quantity)::INTEGER * discount),
+    sum(quantity * unit_price::DECIMAL(28, 4) - sign(quantity)::INTEGER * discount),
     max(event_ts)
 FROM mv_sales_quarter_hour AS sales
 LEFT JOIN dim_store USING (store_id)

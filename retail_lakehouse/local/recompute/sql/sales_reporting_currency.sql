@@ -8,7 +8,7 @@ WITH lines AS (
         channel,
         sales.currency AS currency,
         quantity,
-        quantity * unit_price - sign(quantity)::INTEGER * discount AS net,
+        quantity * unit_price::DECIMAL(28, 4) - sign(quantity)::INTEGER * discount AS net,
         event_ts
     FROM mv_sales_quarter_hour AS sales
     LEFT JOIN dim_store USING (store_id)
@@ -19,7 +19,7 @@ sums AS (
         count(*) AS lines,
         coalesce(sum(quantity) FILTER (quantity > 0), 0) AS sold,
         coalesce(sum(quantity) FILTER (quantity < 0), 0) AS returned,
-        sum(net)::DECIMAL(20, 4) AS net,
+        sum(net)::DECIMAL(38, 4) AS net,
         max(event_ts) AS last_updated
     FROM lines
     GROUP BY ALL
