@@ -22,21 +22,21 @@ class IcebergCatalogResource(PlatformResource):
         The sentence says what is wrong and what to do, ready for a check to show. Looking makes
         nothing: a catalog that is not there yet stays so.
         """
-        from pyiceberg.exceptions import NoSuchTableError
+        from retail_lakehouse.tables.catalog import (
+            CatalogError,
+            load_contract_table,
+            open_catalog,
+        )
 
-        from retail_lakehouse.tables.catalog import CatalogError, open_catalog
-
+        settings = self.platform()
         try:
-            catalog = open_catalog(self.platform())
+            catalog = open_catalog(settings)
         except CatalogError as error:
             return {contract.name: str(error) for contract in contracts}
         answers: dict[str, Table | str] = {}
         for contract in contracts:
             try:
-                answers[contract.name] = catalog.load_table(contract.identifier)
-            except NoSuchTableError:
-                answers[contract.name] = (
-                    f"The table {contract.qualified_name} does not exist. The platform makes it "
-                    "from its contract when it starts: start it with `retail-lakehouse dev`."
-                )
+                answers[contract.name] = load_contract_table(catalog, settings, contract)
+            except CatalogError as error:
+                answers[contract.name] = str(error)
         return answers

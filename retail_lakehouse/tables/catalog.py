@@ -7,17 +7,22 @@ import sqlite3
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from retail_lakehouse.contracts.tables import DATABASE
+from retail_lakehouse.contracts.tables import DATABASE, TableContract
 from retail_lakehouse.settings import Settings
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
+    from pyiceberg.table import Table
 
 BUSY_TIMEOUT_SECONDS = 60
 
 
 class CatalogError(RuntimeError):
-    """The catalog cannot be opened."""
+    """The catalog, or a table of it, cannot be read."""
+
+
+class TableMissingError(CatalogError):
+    """The catalog does not have the table."""
 
 
 def catalog_properties(settings: Settings) -> dict[str, str]:
@@ -56,7 +61,7 @@ def open_catalog(settings: Settings) -> "Catalog":
     """The profile's catalog. One a thread: SQLite connections and Glue clients are not shared.
 
     Raises:
-        CatalogError: the local catalog's file is not there yet.
+        CatalogError: the local catalog's file is not there yet, or the catalog does not answer.
     """
     from pyiceberg.catalog import load_catalog
 
@@ -66,4 +71,51 @@ def open_catalog(settings: Settings) -> "Catalog":
             "folder yet. Start the platform once with `retail-lakehouse dev`."
         )
     properties: Mapping[str, str] = catalog_properties(settings)
-    return load_catalog(settings.catalog_name, **properties)
+    try:
+        return load_catalog(settings.catalog_name, **properties)
+    except Exception as error:
+        raise CatalogError(
+            f"The catalog at {_place(settings)} cannot be opened: {_told(error)}. Check that the "
+            "file or service can be read and is not locked; the next look tries again."
+        ) from error
+
+
+def load_contract_table(catalog: "Catalog", settings: Settings, contract: TableContract) -> "Table":
+    """The contract's table as it is now.
+
+    Raises:
+        TableMissingError: the catalog does not have it.
+        CatalogError: the catalog did not answer, or the table's metadata file cannot be read. A
+            damaged file is one of many kinds of errors, so every kind is turned into the sentence.
+    """
+    from pyiceberg.exceptions import NoSuchTableError
+
+    name = contract.qualified_name
+    try:
+        return catalog.load_table(contract.identifier)
+    except NoSuchTableError:
+        raise TableMissingError(
+            f"The table {name} does not exist. The platform makes it from its contract when it "
+            "starts: start it with `retail-lakehouse dev`."
+        ) from None
+    except FileNotFoundError as error:
+        raise CatalogError(
+            f"The catalog knows {name}, but its metadata file is gone ({_told(error)}). "
+            "Bring the file back from a copy of the warehouse; without one the table is lost and "
+            "`retail-lakehouse reset` starts from nothing."
+        ) from error
+    except Exception as error:
+        raise CatalogError(
+            f"{name} cannot be loaded from the catalog at {_place(settings)}: "
+            f"{_told(error)}. Check that the file or service can be read and is not locked; "
+            "the next look tries again."
+        ) from error
+
+
+def _place(settings: Settings) -> str:
+    return str(settings.catalog_db) if settings.is_local else f"Glue in {settings.aws_region}"
+
+
+def _told(error: Exception) -> str:
+    """The error's kind and its first line: what follows is SQL or a stack."""
+    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])

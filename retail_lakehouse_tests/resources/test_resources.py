@@ -42,6 +42,23 @@ def test_jobs_are_stopped_and_say_how_to_start_when_no_supervisor_runs(tmp_path:
         jobs.request("start", "inventory")
 
 
+def test_a_metadata_file_that_is_gone_is_a_sentence_for_its_table_alone(tmp_path: Path) -> None:
+    lakehouse = Lakehouse(settings_in(tmp_path))
+    location = lakehouse.table("inventory").metadata_location
+    Path(location.removeprefix("file://")).unlink()
+    answers = lakehouse.resource().tables(TABLES)
+    assert "its metadata file is gone" in str(answers["inventory_events"])
+    assert not isinstance(answers["transactions_events"], str)
+
+
+def test_a_catalog_that_is_no_database_is_a_sentence_and_no_traceback(tmp_path: Path) -> None:
+    lakehouse = Lakehouse(settings_in(tmp_path))
+    for file in lakehouse.settings.catalog_db.parent.glob("catalog.db*"):
+        file.write_bytes(b"not a database" * 100)
+    answers = lakehouse.resource().tables(TABLES)
+    assert all("catalog" in str(answer) and "\n" not in str(answer) for answer in answers.values())
+
+
 def test_a_table_that_is_missing_does_not_hide_the_others(tmp_path: Path) -> None:
     lakehouse = Lakehouse(settings_in(tmp_path))
     lakehouse.catalog.drop_table(("retail_db", "inventory_events"))
