@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from retail_lakehouse.assets.topic_look import TopicLook, look
 from retail_lakehouse.contracts.events import EVENTS
 from retail_lakehouse.contracts.mark import Mark, MarkError
-from retail_lakehouse.contracts.tables import event_table
+from retail_lakehouse.contracts.tables import event_table, quarantine_table
 from retail_lakehouse.resources.job_runs import JobRun
 from retail_lakehouse.tables.landing import read_since_ms
 
@@ -60,6 +60,8 @@ class StreamLook:
     topics: dict[str, TopicLook | str]
     jobs: dict[str, JobRun]
     tables: dict[str, TableLook | str]
+    unreadable_quarantines: dict[str, str] = field(default_factory=dict)
+    """Only those that cannot be loaded: the share itself is told by the event tables' marks."""
 
 
 def now_ms() -> int:
@@ -74,7 +76,8 @@ def look_at_stream(
 ) -> StreamLook:
     """Looks at topics, event tables and (when given) jobs. Bounded by Kafka's own deadline."""
     contracts = tuple(event_table(event) for event in EVENTS)
-    loaded = iceberg.tables(contracts)
+    quarantines = {event.name: quarantine_table(event).name for event in EVENTS}
+    loaded = iceberg.tables((*contracts, *(quarantine_table(event) for event in EVENTS)))
     described = kafka.describe()
     runs = jobs.runs() if jobs is not None else {}
     at = now_ms()
@@ -86,7 +89,17 @@ def look_at_stream(
         topic, seen = described[event.topic], tables[event.name]
         mark = None if isinstance(seen, str) else seen.mark
         topics[event.name] = topic if isinstance(topic, str) else look(event, topic, mark, at)
-    return StreamLook(at_ms=at, topics=topics, jobs=runs, tables=tables)
+    return StreamLook(
+        at_ms=at,
+        topics=topics,
+        jobs=runs,
+        tables=tables,
+        unreadable_quarantines={
+            event: told
+            for event, name in quarantines.items()
+            if isinstance(told := loaded[name], str)
+        },
+    )
 
 
 def _table_look(table: "Table", at_ms: int) -> TableLook | str:

@@ -133,8 +133,16 @@ def judge_ingest_lag(
     return Verdict(True, f"{words}.", figures)
 
 
-def judge_quarantine_share(table: TableLook | str, levels: ServiceLevels) -> Verdict:
-    """Quarantined by records read over the last hour, or what of it is retained."""
+def judge_quarantine_share(
+    table: TableLook | str, levels: ServiceLevels, unreadable: str | None = None
+) -> Verdict:
+    """Quarantined by records read over the last hour, or what of it is retained.
+
+    `unreadable` is why the quarantine itself cannot be loaded: the share is known all the same, by
+    the event table's marks, but nobody could look at what it counts.
+    """
+    if unreadable is not None:
+        return Verdict(False, unreadable)
     if isinstance(table, str):
         return Verdict(False, table)
     first = table.first.mark if table.first else None

@@ -99,7 +99,9 @@ def judge_stream(
             (
                 table_key(quarantine_table(event)),
                 QUARANTINE_SHARE,
-                judge_quarantine_share(stream.tables[name], SERVICE_LEVELS),
+                judge_quarantine_share(
+                    stream.tables[name], SERVICE_LEVELS, stream.unreadable_quarantines.get(name)
+                ),
             ),
         )
         judged += [

@@ -46,12 +46,14 @@ def tables_sensor(settings: Settings) -> dg.SensorDefinition:
             if current is not None:
                 # Also past a compaction: the walk from there on is shorter.
                 seen[contract.name] = current.snapshot_id
-        # The outage itself is the failed `ingest_lag` check of `watch_stream`; this is its echo.
+        # Of event tables and quarantines a failed check of `watch_stream` says the same; dimensions
+        # have no check: this sentence is where an unreadable one shows.
+        missed = f"{len(unseen)} of {len(TABLES)} tables cannot be read: {' '.join(unseen)} "
         reported = f"{len(events)} tables have new data." if events else "No new snapshot."
         return dg.SensorResult(
             asset_events=events,
             cursor=memory.to_cursor(),
-            skip_reason=unseen[0] if unseen else reported,
+            skip_reason=f"{missed if unseen else ''}{reported}",
         )
 
     return report_snapshots

@@ -6,7 +6,7 @@ import pytest
 
 from retail_lakehouse.assets.keys import job_key, table_key, topic_key
 from retail_lakehouse.contracts.events import INVENTORY
-from retail_lakehouse.contracts.tables import event_table
+from retail_lakehouse.contracts.tables import event_table, quarantine_table
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.job_runs import JobState
 from retail_lakehouse.sensors.stream import stream_sensor
@@ -62,6 +62,24 @@ def test_an_outage_is_a_failed_check_with_a_sentence_and_never_a_silent_skip(
         told[job_key(INVENTORY).to_user_string(), "streaming_job_healthy"].description
     )
     assert "12 of 12 checks fail" in str(result.skip_reason)
+
+
+def test_a_quarantine_that_cannot_be_loaded_fails_its_own_check_alone(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick
+) -> None:
+    lakehouse.catalog.drop_table(quarantine_table("inventory").identifier)
+    told = evaluations(
+        tick(
+            stream_sensor(settings),
+            kafka=FakeKafka(),
+            iceberg=lakehouse.resource(),
+            streaming_jobs=FakeJobs(),
+        )
+    )
+    failed = {key: str(told[key].description) for key in told if not told[key].passed}
+    (key,) = failed
+    assert key == (table_key(quarantine_table("inventory")).to_user_string(), "quarantine_share")
+    assert "does not exist" in failed[key]
 
 
 def test_verdicts_are_reported_at_edges_only(

@@ -3,7 +3,7 @@ from typing import Any
 import dagster as dg
 
 from retail_lakehouse.assets.keys import table_key
-from retail_lakehouse.contracts.tables import event_table, quarantine_table
+from retail_lakehouse.contracts.tables import DIMENSIONS, event_table, quarantine_table
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.sensors.tables import tables_sensor
 from retail_lakehouse.settings import Settings
@@ -98,6 +98,16 @@ def test_an_expired_cursor_snapshot_is_a_gap_and_no_error(
     assert str(reported) in told["gap"]
     assert told["rows_added"] == 4
     assert told["total_read"] == 7
+
+
+def test_a_dimension_that_cannot_be_loaded_is_named_beside_what_was_reported(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick
+) -> None:
+    lakehouse.commit("inventory", 3)
+    result = tick(tables_sensor(settings), iceberg=lakehouse.resource())
+    for dimension in DIMENSIONS:
+        assert f"The table {dimension.qualified_name} does not exist" in str(result.skip_reason)
+    assert "1 tables have new data" in str(result.skip_reason)
 
 
 def test_a_missing_catalog_is_a_sentence_and_is_not_made_by_looking(
