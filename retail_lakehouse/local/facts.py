@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retail_lakehouse.contracts.mark import MarkKind
+from retail_lakehouse.contracts.mark import Mark, MarkKind
 from retail_lakehouse.contracts.tables import TABLES, TableContract
 from retail_lakehouse.contracts.view_contract import ViewContract
 from retail_lakehouse.contracts.views import VIEWS
 from retail_lakehouse.settings import Settings
+from retail_lakehouse.tables.landing import newest_landed_ms
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -58,7 +59,7 @@ class TableFacts:
     rows: int
     newest_ms: int | None
     committed_ms: int | None
-    until: dict[int, int]
+    mark: Mark | None
     events_per_second: float
     read: int
     landed: int
@@ -187,11 +188,7 @@ def _table_facts(
     current = table.current_snapshot()
     summary = current.summary.additional_properties if current and current.summary else {}
     marks = [each.mark for each in snapshots if each.mark is not None]
-    newest = [
-        min(mark.event_time.newest_ms, mark.broker_time.newest_ms)
-        for mark in marks
-        if mark.event_time.newest_ms is not None and mark.broker_time.newest_ms is not None
-    ]
+    newest = [ms for mark in marks if (ms := newest_landed_ms(mark)) is not None]
     total = marks[-1].total if marks else None
     return TableFacts(
         name=contract.qualified_name,
@@ -200,7 +197,7 @@ def _table_facts(
         rows=int(summary.get("total-records", 0)),
         newest_ms=max(newest, default=None),
         committed_ms=snapshots[-1].timestamp_ms if snapshots else None,
-        until=dict(marks[-1].until) if marks else {},
+        mark=marks[-1] if marks else None,
         events_per_second=0.0,
         read=total.read if total else 0,
         landed=total.landed if total else 0,

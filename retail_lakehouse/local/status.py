@@ -35,6 +35,7 @@ from retail_lakehouse.local.facts import (
 )
 from retail_lakehouse.local.stack import JOBS, PROCESS_NAMES
 from retail_lakehouse.settings import LOOPBACK, Settings
+from retail_lakehouse.tables.landing import landed_until, waiting_records
 
 Json = dict[str, object]
 
@@ -248,7 +249,8 @@ def _lag(table: TableFacts | None, topics: Sequence[TopicFacts]) -> int | None:
     topic = next((t for t in topics if table and t.name == _topic_of(table)), None)
     if table is None or topic is None:
         return None
-    return sum(max(0, end - table.until.get(p, 0)) for p, end in topic.end.items())
+    until = landed_until(table.mark, topic.topic_id)
+    return sum(waiting_records(topic.earliest, topic.end, until).values())
 
 
 def _topic_of(table: TableFacts) -> str:
