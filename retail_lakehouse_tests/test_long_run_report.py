@@ -1,0 +1,69 @@
+"""Rules of the long run's report: when a fault counts as recovered from, and when the run held."""
+
+from __future__ import annotations
+
+from benchmarks.long_run_report import LongRun, Parity, in_recovery, markdown, recoveries
+from benchmarks.stack_faults import Fault
+from benchmarks.stack_samples import Sample
+
+LIVE_AT = 1_795_410_000.0
+
+
+def _sample(seconds: float, table: float | None, view: float | None = 5.0) -> Sample:
+    return Sample(LIVE_AT + seconds, table, view, 300.0, 0, 0, 1.0, [])
+
+
+def _run(samples: list[Sample], *faults: float) -> LongRun:
+    run = LongRun(
+        {"cores": 2, "processor": "x", "memory_gib": 8, "kernel": "k", "python": "3"}, 4, 300, 0
+    )
+    run.live_at = LIVE_AT
+    run.samples = samples
+    run.faults = [Fault("kill -9", 0.0, lambda _: "", LIVE_AT + at) for at in faults]
+    run.parity = [Parity(LIVE_AT, 1.0, 5, [], "")]
+    run.verify_lines, run.verify_ok, run.final_parity_ok = ["All 48 checks hold."], True, True
+    return run
+
+
+def test_ages_from_before_a_fault_are_no_recovery() -> None:
+    ages = [(10, 5), (22, 12), (32, 22), (42, 32), (52, 8), (62, 9), (72, 7)]
+    run = _run([_sample(at, age) for at, age in ages], 20)
+    (recovery,) = recoveries(run)
+    assert recovery.table_seconds == 32
+    assert recovery.worst_table_age == 32
+    assert in_recovery(run) == [False, True, True, True, False, False, False]
+    assert run.held
+
+
+def test_a_good_sample_between_bad_ones_is_no_recovery() -> None:
+    ages = [(30, 5), (40, 5), (50, 40), (60, 5), (70, None), (80, 5), (90, 5), (100, 5)]
+    (recovery,) = recoveries(_run([_sample(at, age) for at, age in ages], 20))
+    assert recovery.table_seconds == 60
+
+
+def test_a_fault_that_is_never_recovered_from_fails_the_run() -> None:
+    run = _run([_sample(at, 100.0 + at) for at in range(30, 200, 10)], 20)
+    assert recoveries(run)[0].table_seconds is None
+    assert all(in_recovery(run))
+    assert not run.held
+    assert "Not everything held." in markdown(run)
+    assert "| never |" in markdown(run)
+
+
+def test_one_difference_of_a_view_or_one_process_left_fails_the_run() -> None:
+    samples = [_sample(at, 5.0) for at in range(10, 100, 10)]
+    assert _run(samples).held
+    differs = _run(samples)
+    differs.parity.append(Parity(LIVE_AT, 1.0, 5, ["stock_by_category: 1 missing"], ""))
+    left = _run(samples)
+    left.left_behind = ["17 java"]
+    assert not differs.held
+    assert not left.held
+
+
+def test_the_quarter_with_the_hours_turn_is_marked() -> None:
+    run = _run([_sample(at, 5.0) for at in range(10, 2700, 10)])
+    run.live_at = LIVE_AT - LIVE_AT % 3600 + 3600 - 1000
+    run.samples = [_sample(run.live_at - LIVE_AT + at, 5.0) for at in range(10, 2700, 10)]
+    rows = [line for line in markdown(run).splitlines() if "hour's turn" in line]
+    assert [row.split(" ")[1] for row in rows] == ["15-30"]
