@@ -30,6 +30,7 @@ STEADY_AFTER_SECONDS = 60.0
 CRASH_LOOP_DEATHS = 3
 DEFAULT_GRACE_SECONDS = 8.0
 _POLL_SECONDS = 0.1
+_UP = (ProcessState.STARTING, ProcessState.RUNNING)
 
 
 class Unit(Protocol):
@@ -171,11 +172,16 @@ class Keeper:
     def ask(self, action: Action) -> None:
         """Wish for a state; the keeper follows in its own time."""
         with self._condition:
-            self._wanted = action != "stop"
-            # To ask for the start of what waits for its next try is to end the waiting.
-            waits = self._state in (ProcessState.WAITING, ProcessState.CRASHING)
-            self._restart = action == "restart" or (action == "start" and waits)
-            if action != "stop":
+            if action == "stop":
+                self._wanted = False
+            else:
+                # A start that overtakes a stop comes after it. To ask for the start of what waits
+                # for its next try is to end the waiting.
+                overtakes = not self._wanted and self._state in _UP
+                waits = self._state in (ProcessState.WAITING, ProcessState.CRASHING)
+                if action == "restart" or overtakes or waits:
+                    self._restart = True
+                self._wanted = True
                 self._deaths = 0
             self._condition.notify_all()
 
@@ -199,51 +205,56 @@ class Keeper:
         return not self._thread.is_alive()
 
     def _keep(self) -> None:
-        while True:
-            with self._condition:
-                self._condition.wait_for(lambda: self._wanted or self._closing)
-                if self._closing:
-                    break
-            if self._start():
-                self._watch()
-            if not self._wanted or self._restart:
+        while self._is_wanted():
+            try:
+                self._start()
+                died = self._watch()
+            except Exception as error:
+                # Whatever keeps one process from starting is its own affair: the others go on, and
+                # the sentence is shown.
+                ours = isinstance(error, RuntimeError | OSError | ValueError)
+                logger.warning("%s: %s", self.unit.name, error, exc_info=not ours)
+                died = str(error) or repr(error)
+            if died is None:
                 self._stop()
             else:
+                self._died(died)
                 self._pause()
         self._stop()
 
-    def _start(self) -> bool:
+    def _is_wanted(self) -> bool:
+        """Wait for the wish that it runs; False once the end was asked for."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._wanted or self._closing)
+            return not self._closing
+
+    def _start(self) -> None:
         with self._condition:
             self._restart = False
             self._starts += 1
-        self._set(ProcessState.STARTING)
-        try:
-            self.unit.start()
-        except (RuntimeError, OSError, ValueError) as error:
-            # Whatever keeps one process from starting is its own affair: the others go on, and
-            # the sentence is shown.
-            logger.warning("%s could not be started: %s", self.unit.name, error)
-            self._died(str(error))
-            return False
+            self._state, self._message = ProcessState.STARTING, ""
+            self._condition.notify_all()
+        self._tell()
+        self.unit.start()
         with self._condition:
             self._started_at = time.time()
         self._set(ProcessState.RUNNING)
-        return True
 
-    def _watch(self) -> None:
+    def _watch(self) -> str | None:
+        """Wait for the process's end: how it died, or None if it is asked to end."""
         began = time.monotonic()
         while True:
             with self._condition:
                 self._condition.wait(_POLL_SECONDS)
                 if not self._wanted or self._restart:
-                    return
+                    return None
             if not self.unit.is_alive():
                 break
             if self._deaths and time.monotonic() - began > STEADY_AFTER_SECONDS:
                 self._deaths = 0
                 self._set(ProcessState.RUNNING)
         tail = " / ".join(processes.log_tail(self._log, lines=3))
-        self._died(f"{self.unit.name} ended with {self.unit.last_exit()}: {tail or 'no log'}")
+        return f"{self.unit.name} ended with {self.unit.last_exit()}: {tail or 'no log'}"
 
     def _died(self, message: str) -> None:
         self._deaths += 1
@@ -258,32 +269,40 @@ class Keeper:
             self._set(ProcessState.WAITING, f"{message} It is started again in {pause:g} s.")
 
     def _pause_seconds(self) -> float:
-        return BACKOFF_SECONDS[min(self._deaths, len(BACKOFF_SECONDS)) - 1]
+        return BACKOFF_SECONDS[min(max(self._deaths, 1), len(BACKOFF_SECONDS)) - 1]
 
     def _pause(self) -> None:
         with self._condition:
             self._condition.wait_for(
                 lambda: not self._wanted or self._restart, self._pause_seconds()
             )
-            if self._wanted:
-                return
-        self._stop()
+            wanted = self._wanted
+        if not wanted:
+            self._stop()
 
     def _stop(self) -> None:
+        """End the process; one that does not end stays `stopping`, and is ended before a start."""
         if self._state is ProcessState.STOPPED:
             return
         self._set(ProcessState.STOPPING)
-        message = ""
         try:
             self.unit.stop(self.grace_seconds, self.hurry)
-        except (RuntimeError, OSError) as error:
-            message = str(error)
+        except Exception as error:  # noqa: BLE001 - a thread that ended would keep nothing
+            logger.warning("%s did not stop: %s", self.unit.name, error)
+            self._set(ProcessState.STOPPING, str(error) or repr(error))
+            return
         with self._condition:
             self._started_at = None
-        self._set(ProcessState.STOPPED, message)
+        self._set(ProcessState.STOPPED)
 
     def _set(self, state: ProcessState, message: str = "") -> None:
         with self._condition:
             self._state, self._message = state, message
             self._condition.notify_all()
-        self._changed(self.status())
+        self._tell()
+
+    def _tell(self) -> None:
+        try:
+            self._changed(self.status())
+        except Exception:  # who is told must not end who keeps
+            logger.exception("The state of %s could not be told.", self.unit.name)

@@ -96,8 +96,7 @@ class Supervisor:
             raise ControlError(f"There is no process {name!r}. Those there are: {known}.")
         if self._closed.is_set():
             raise ControlError("The supervisor is stopping everything.")
-        if not (action == "start" and keeper.status().state is ProcessState.RUNNING):
-            keeper.ask(action)
+        keeper.ask(action)
         wished = (
             [ProcessState.STOPPED]
             if action == "stop"
@@ -123,7 +122,17 @@ class Supervisor:
             StragglersError: Processes remain that even SIGKILL does not end.
         """
         self._closed.set()
-        end = time.monotonic() + deadline_seconds
+        try:
+            self._stop_stages(time.monotonic() + deadline_seconds)
+            self.kill()
+        finally:
+            for keeper in self._keepers.values():
+                keeper.join(2.0)
+            if self._lock is not None:
+                self._lock.close()
+                self._lock = None
+
+    def _stop_stages(self, end: float) -> None:
         for keeper in self._keepers.values():
             # What is down already must not be tried again while the others are being stopped.
             if keeper.status().state not in (ProcessState.RUNNING, ProcessState.STOPPING):
@@ -141,12 +150,6 @@ class Supervisor:
             for keeper in members:
                 if not keeper.join(stage_end - time.monotonic()):
                     keeper.hurry.set()
-        self.kill()
-        for keeper in self._keepers.values():
-            keeper.join(2.0)
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
 
     def hurry(self) -> None:
         """Wait for nobody any more while stopping; safe to call from a signal's handler."""
@@ -163,16 +166,16 @@ class Supervisor:
         self.hurry()
         for keeper in self._keepers.values():
             keeper.close()
-        for name, record in processes.recorded(self._root, self._keepers).items():
-            processes.kill_session(record)
-            processes.record_path(self._root, name).unlink(missing_ok=True)
+        _end_each(self._root, self._keepers, processes.kill_session)
 
     def _kill_starting(self, keeper: Keeper) -> None:
         """A start that is waiting for an answer would hold up the stop, and has no client yet."""
         if keeper.status().state is ProcessState.STARTING:
             record = read_record(processes.record_path(self._root, keeper.unit.name))
             if record is not None:
-                processes.kill_session(record)
+                # What stays is tried once more, and told, when all the others have ended.
+                with contextlib.suppress(processes.StragglersError):
+                    processes.kill_session(record)
 
     def _rotate(self) -> None:
         while not self._closed.wait(_ROTATE_EVERY_SECONDS):
@@ -302,8 +305,27 @@ def end_recorded(root: Path, names: Iterable[str], grace_seconds: float) -> list
             if record.is_alive():
                 os.kill(record.pid, signal.SIGTERM)
     deadline = time.monotonic() + grace_seconds
-    for record in found.values():
-        processes.end_session(record, max(0.0, deadline - time.monotonic()))
-    for name in records:
-        processes.record_path(root, name).unlink(missing_ok=True)
+    _end_each(
+        root,
+        records,
+        lambda record: processes.end_session(record, max(0.0, deadline - time.monotonic())),
+    )
     return sorted(found)
+
+
+def _end_each(root: Path, names: Iterable[str], end: Callable[[ProcessRecord], object]) -> None:
+    """End all recorded processes before saying which did not; those keep their records.
+
+    Raises:
+        StragglersError: Some do not end.
+    """
+    stayed = []
+    for name, record in processes.recorded(root, names).items():
+        try:
+            end(record)
+        except processes.StragglersError as error:
+            stayed.append(f"{name}: {error}")
+        else:
+            processes.record_path(root, name).unlink(missing_ok=True)
+    if stayed:
+        raise processes.StragglersError(" ".join(stayed))

@@ -19,7 +19,7 @@ import pytest
 from retail_lakehouse.local import keeper, processes
 from retail_lakehouse.local.control import ControlError, ProcessState, ProcessStatus
 from retail_lakehouse.local.keeper import CommandUnit
-from retail_lakehouse.local.process_record import read_record
+from retail_lakehouse.local.process_record import ProcessRecord, read_record
 from retail_lakehouse.local.processes import Command
 from retail_lakehouse.local.supervisor import (
     AlreadyRunningError,
@@ -126,6 +126,138 @@ def test_a_restart_gives_another_process(supervise: Callable[..., Supervisor]) -
     assert first is not None
     assert second not in (None, first)
     assert not psutil.pid_exists(first)
+
+
+def test_a_start_right_after_a_stop_is_neither_dropped_nor_left_unwatched(
+    supervise: Callable[..., Supervisor],
+) -> None:
+    supervisor = supervise(one=SLEEPER)
+    before = supervisor.request("start", "one").pid
+    for _ in range(3):
+        supervisor.ask("stop", "one")
+        after = supervisor.request("start", "one").pid
+        assert after not in (None, before)
+        before = after
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+    until(lambda: supervisor.status()["one"].pid not in (None, before), seconds=5.0)
+
+
+class Troubled:
+    """A unit that raises what is thrown at it."""
+
+    stage = 0
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.on_start: list[Exception] = []
+        self.on_look: list[Exception] = []
+        self.on_stop: list[Exception] = []
+        self.up = False
+
+    def start(self) -> None:
+        _raise_next(self.on_start)
+        self.up = True
+
+    def is_alive(self) -> bool:
+        _raise_next(self.on_look)
+        return self.up
+
+    def stop(self, grace_seconds: float, hurry: threading.Event) -> None:
+        _raise_next(self.on_stop)
+        self.up = False
+
+    def pid(self) -> int | None:
+        return None
+
+    def last_exit(self) -> str:
+        return "no exit code"
+
+
+def _raise_next(errors: list[Exception]) -> None:
+    if errors:
+        raise errors.pop()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [subprocess.TimeoutExpired("java", 5.0), psutil.AccessDenied(7), KeyError("port"), OSError(5)],
+)
+def test_an_error_of_any_kind_counts_as_a_death_and_is_got_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(keeper, "BACKOFF_SECONDS", (0.05,))
+    one = Troubled("one")
+    one.on_start, one.on_look = [error], [error]
+    told: list[ProcessStatus] = []
+    supervisor = Supervisor(tmp_path, [one], told.append)
+    supervisor.open()
+    supervisor.ask("start", "one")
+    until(lambda: sum(each.state is ProcessState.WAITING for each in told) == 2)
+    until(lambda: supervisor.status()["one"].state is ProcessState.RUNNING)
+    supervisor.close()
+    assert supervisor.status()["one"].state is ProcessState.STOPPED
+
+
+def test_who_is_told_cannot_end_who_keeps(tmp_path: Path) -> None:
+    def lost(status: ProcessStatus) -> None:
+        raise OSError(5, "Input/output error")
+
+    supervisor = Supervisor(tmp_path, [unit(tmp_path, "one", SLEEPER)], lost)
+    supervisor.open()
+    assert supervisor.request("start", "one").state is ProcessState.RUNNING
+    supervisor.close()
+    assert supervisor.status()["one"].state is ProcessState.STOPPED
+
+
+def test_what_did_not_stop_is_not_called_stopped(tmp_path: Path) -> None:
+    one = Troubled("one")
+    one.on_stop = [processes.StragglersError("The processes 7 do not end.")]
+    supervisor = Supervisor(tmp_path, [one])
+    supervisor.open()
+    supervisor.request("start", "one")
+    with pytest.raises(ControlError, match="The processes 7 do not end"):
+        supervisor.request("stop", "one", timeout_seconds=0.5)
+    assert supervisor.status()["one"].state is ProcessState.STOPPING
+    supervisor.close()
+    assert supervisor.status()["one"].state is ProcessState.STOPPED
+
+
+def test_one_that_does_not_end_keeps_no_other_from_being_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("a", "b", "c")
+    supervisor = Supervisor(tmp_path, [unit(tmp_path, name, SLEEPER) for name in names])
+    supervisor.open()
+    pids = {name: supervisor.request("start", name).pid for name in names}
+    kill, end = processes.kill_session, processes.end_session
+
+    def stuck(record: ProcessRecord) -> bool:
+        return record.pid == pids["a"]
+
+    def refuse(
+        record: ProcessRecord, grace_seconds: float, hurry: threading.Event | None = None
+    ) -> bool:
+        if stuck(record):
+            raise processes.StragglersError("It does not end.")
+        return end(record, grace_seconds, hurry)
+
+    def refuse_kill(record: ProcessRecord) -> None:
+        refuse(record, 0.0)
+
+    monkeypatch.setattr(processes, "end_session", refuse)
+    monkeypatch.setattr(processes, "kill_session", refuse_kill)
+    with pytest.raises(processes.StragglersError, match=r"^a: It does not end\.$"):
+        supervisor.close()
+    assert not any(psutil.pid_exists(pids[name] or 0) for name in ("b", "c"))
+    assert list(processes.recorded(tmp_path, names)) == ["a"]
+    assert holder(tmp_path) is None
+    with pytest.raises(processes.StragglersError, match="a: It does not end"):
+        Supervisor(tmp_path, [unit(tmp_path, "a", SLEEPER)]).open()
+    monkeypatch.undo()
+    record = read_record(processes.record_path(tmp_path, "a"))
+    assert record is not None
+    kill(record)
 
 
 def test_an_unknown_process_is_refused_with_those_there_are(
