@@ -110,10 +110,16 @@ def ensure_views(session: Session, views: Sequence[ViewContract] = VIEWS) -> lis
 
 
 def grant_reading(session: Session, role: str) -> None:
-    """Lets the role (which must exist) read every view of the mart, and nothing else.
+    """Lets the role (which must exist) read the contract's views.
 
-    A view that is made again has lost its grants: call it after `ensure_views`. An external table
-    takes no grant of its own; USAGE on its schema lets the plain views reach the dimensions.
+    What it can see then: every view of the contract, by name (not `mart.view_definitions`), and
+    also every raw table of the external schema. Redshift asks whoever reads a late-binding view
+    for USAGE on the schema of the external tables behind it, external tables take no grants of
+    their own, and so USAGE opens raw events and quarantined records as well. Who must not see
+    those is kept out by Lake Formation's permissions on the catalog, not by this
+    (https://docs.aws.amazon.com/redshift/latest/dg/r_GRANT-usage-notes.html).
+
+    A view that is made again has lost its grants: call it after `ensure_views`.
 
     Raises:
         WarehouseRefused: the role does not exist, or its name is no plain identifier.
@@ -125,9 +131,8 @@ def grant_reading(session: Session, role: str) -> None:
     for schema in (MART_SCHEMA, EXTERNAL_SCHEMA):
         usage = statement("grant_schema_usage").replace("{schema}", schema)
         session.execute(usage.replace("{role}", role))
-    session.execute(
-        statement("grant_select").replace("{mart}", MART_SCHEMA).replace("{role}", role)
-    )
+    for view in VIEWS:
+        session.execute(named(statement("grant_select"), view).replace("{role}", role))
 
 
 def _why(

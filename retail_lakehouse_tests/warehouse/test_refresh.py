@@ -6,9 +6,14 @@ from typing import Any
 
 import pytest
 
-from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS, ViewContractError, view_named
+from retail_lakehouse.contracts.views import (
+    MATERIALIZED_VIEWS,
+    VIEWS,
+    ViewContractError,
+    view_named,
+)
 from retail_lakehouse.warehouse.client import Session, WarehouseConfig
-from retail_lakehouse.warehouse.ddl import definition_hash, ensure_views
+from retail_lakehouse.warehouse.ddl import definition_hash, ensure_views, grant_reading
 from retail_lakehouse.warehouse.errors import ViewNotIncremental, WarehouseRefused
 from retail_lakehouse.warehouse.guard import view_guard
 from retail_lakehouse.warehouse.query import truth
@@ -190,6 +195,18 @@ def test_a_view_that_would_be_recomputed_in_full_is_not_accepted(
     with pytest.raises(ViewNotIncremental, match="state 0, not 1"):
         ensure_views(session, [HOURLY])
     assert not any(sql.startswith("INSERT") for sql in connection.statements)
+
+
+def test_a_reader_is_let_in_by_the_names_of_the_views(
+    session: Session, connection: Connection
+) -> None:
+    grant_reading(session, "analyst")
+    usage, named = connection.statements[:2], connection.statements[2:]
+    assert usage == [
+        "GRANT USAGE ON SCHEMA mart TO ROLE analyst",
+        "GRANT USAGE ON SCHEMA retail_iceberg TO ROLE analyst",
+    ]
+    assert named == [f"GRANT SELECT ON TABLE mart.{v.name} TO ROLE analyst" for v in VIEWS]
 
 
 def test_a_name_that_is_no_identifier_never_becomes_sql() -> None:

@@ -1,1 +1,1 @@
-GRANT SELECT ON ALL TABLES IN SCHEMA {mart} TO ROLE {role}
+GRANT SELECT ON TABLE {mart}.{view} TO ROLE {role}
