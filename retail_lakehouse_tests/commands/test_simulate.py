@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -68,6 +69,6 @@ def test_an_assignment_changes_one_setting_of_the_running_stack_and_no_port(tmp_
     assert json.loads(settings_file(tmp_path).read_text())["broker_port"] == 21_111
     assignments = ["simulator_seed=7"]
     assert running_settings(tmp_path, assignments).broker_port != 21_111
-    with hold(tmp_path):
+    with contextlib.closing(hold(tmp_path)):
         told = running_settings(tmp_path, assignments, {"local_partitions": 4})
     assert (told.broker_port, told.simulator_seed, told.local_partitions) == (21_111, 7, 4)
