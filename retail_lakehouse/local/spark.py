@@ -49,6 +49,9 @@ def spark_environment(settings: Settings, java: JavaHome, jars: Sequence[Path]) 
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.ui.enabled": "false",
+        # One machine and small batches: planning a shuffle anew costs more than it saves.
+        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.adaptive.enabled": "false",
         "spark.jars": ",".join(str(jar) for jar in jars),
         "spark.local.dir": str(temporary),
         "spark.driver.extraJavaOptions": shlex.join(

@@ -11,6 +11,7 @@ from retail_lakehouse.streaming.startup import (
     LossError,
     check_offsets,
     check_quarantine_offsets,
+    check_rows_have_mark,
     check_topic,
     starting_offsets,
 )
@@ -86,11 +87,32 @@ def test_a_partition_that_is_gone_is_another_topic_and_cannot_be_accepted() -> N
 
 def test_a_quarantine_that_lags_behind_its_table_loses_nothing() -> None:
     # Kafka has dropped offset 3 long ago, but the rows' mark covers it.
-    assert check_quarantine_offsets("t", LIVE, {0: 60}, {0: 3}, "") == {0: 3}
-    assert check_quarantine_offsets("t", LIVE, {0: 60}, {}, "") == {}
+    at = {0: 60}
+    assert check_quarantine_offsets("t", LIVE, at, at, {0: 3}, "") == {0: 3}
+    assert check_quarantine_offsets("t", LIVE, at, at, {}, "") == {}
     with pytest.raises(LossError, match="Kafka ends at offset 100"):
-        check_quarantine_offsets("t", LIVE, {0: 60}, {0: 101, 1: 4}, "")
-    assert check_quarantine_offsets("t", LIVE, {0: 60}, {0: 101, 1: 4}, "new") == {0: 100, 1: 4}
+        check_quarantine_offsets("t", LIVE, at, at, {0: 101, 1: 4}, "")
+    moved = check_quarantine_offsets("t", LIVE, at, at, {0: 101, 1: 4}, "new")
+    assert moved == {0: 100, 1: 4}
+
+
+def test_a_quarantine_moves_back_with_the_offsets_of_its_table() -> None:
+    # Kafka lost its tail: offsets from 100 on will be those of other records.
+    until, moved = {0: 120}, {0: 100}
+    assert check_quarantine_offsets("t", LIVE, until, moved, {0: 120}, "new") == {0: 100}
+    assert check_quarantine_offsets("t", LIVE, until, moved, {0: 110}, "new") == {0: 100}
+    assert check_quarantine_offsets("t", LIVE, until, moved, {0: 40}, "new") == {0: 40}
+
+
+def test_every_loss_is_said_at_once() -> None:
+    with pytest.raises(LossError, match=r"Partition 0 of t: .* Partition 1 of t: "):
+        check_offsets("t", LIVE, {0: 9, 1: 51}, "")
+
+
+def test_rows_without_a_mark_are_never_read_again_from_the_beginning() -> None:
+    check_rows_have_mark("retail_db.t", None, 0)
+    with pytest.raises(LossError, match="holds 7 rows, but none of its snapshots carries a mark"):
+        check_rows_have_mark("retail_db.t", None, 7)
 
 
 def test_every_partition_is_named_and_a_new_one_starts_at_its_first_record() -> None:
