@@ -57,8 +57,3 @@ def content_hash(canonical: str) -> int:
     MD5 because every engine has it; it guards against faults, not against an attacker.
     """
     return int.from_bytes(md5(canonical.encode("utf-8"), usedforsecurity=False).digest(), "big")
-
-
-def add_hashes(left: int, right: int) -> int:
-    """The sum of two content hashes modulo 2^128: order-free, and a doubled row shows."""
-    return (left + right) % HASH_MODULUS
