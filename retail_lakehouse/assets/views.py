@@ -22,7 +22,6 @@ from retail_lakehouse.assets.keys import (
     view_key,
 )
 from retail_lakehouse.assets.stream import HOUR_MS, now_ms
-from retail_lakehouse.assets.view_record import ViewRecord, write_records
 from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
 from retail_lakehouse.contracts.tables import TABLES, TableContract
 from retail_lakehouse.contracts.views import (
@@ -34,6 +33,7 @@ from retail_lakehouse.contracts.views import (
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.warehouse import WarehouseResource
 from retail_lakehouse.settings import Settings
+from retail_lakehouse.warehouse.refresh_record import ViewRecord, write_records
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table

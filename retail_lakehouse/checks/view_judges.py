@@ -7,11 +7,11 @@ verdict asks the warehouse: every query bills.
 
 from collections.abc import Mapping
 
-from retail_lakehouse.assets.view_record import ViewRecord
 from retail_lakehouse.assets.views import BaseLook
 from retail_lakehouse.checks.judges import Figure, Verdict
 from retail_lakehouse.contracts.service_levels import ServiceLevels
 from retail_lakehouse.contracts.views import ViewContract
+from retail_lakehouse.warehouse.refresh_record import ViewRecord
 
 
 def judge_serving_lag(

@@ -10,7 +10,6 @@ import dagster as dg
 
 from retail_lakehouse.assets.keys import view_key
 from retail_lakehouse.assets.stream import now_ms
-from retail_lakehouse.assets.view_record import ViewRecord, read_records
 from retail_lakehouse.assets.views import BaseLook, look_at_bases
 from retail_lakehouse.checks.judged import JudgedCheck
 from retail_lakehouse.checks.view_judges import judge_incremental, judge_serving_lag
@@ -18,6 +17,7 @@ from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.settings import Settings
+from retail_lakehouse.warehouse.refresh_record import ViewRecord, read_records
 
 SERVING_LAG = "serving_lag"
 REFRESHED_INCREMENTALLY = "refreshed_incrementally"

@@ -6,7 +6,6 @@ processes (`control.py`), putting it together (`status.py`). No warehouse connec
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from retail_lakehouse.contracts.view_contract import ViewContract
 from retail_lakehouse.contracts.views import VIEWS
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.landing import newest_landed_ms
+from retail_lakehouse.warehouse.refresh_record import ViewRecord, read_records
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -206,42 +206,27 @@ def _table_facts(
     )
 
 
-def refreshes_file(root: Path) -> Path:
-    """Where the last refresh of each view is written down, by whoever refreshes."""
-    return root / "run" / "view_refreshes.json"
-
-
 def read_views(root: Path) -> list[ViewFacts]:
     """Every view of the contract, with what its last refresh left."""
-    try:
-        told = json.loads(refreshes_file(root).read_text())
-    except (FileNotFoundError, ValueError):
-        told = {}
-    records: dict[str, Mapping[str, object]] = {
-        str(name).rpartition(".")[2]: record
-        for name, record in (told.items() if isinstance(told, dict) else ())
-        if isinstance(record, dict)
-    }
+    records = read_records(root)
     return [_view_facts(view, records) for view in VIEWS]
 
 
-def _view_facts(view: ViewContract, records: Mapping[str, Mapping[str, object]]) -> ViewFacts:
-    record = records.get(view.name, {})
-    sources = [records.get(name, {}) for name in _materialized_sources(view)]
-    newest = _integer(record.get("newest_event_ms"))
-    refreshed = _integer(record.get("refreshed_at_ms"))
-    if not view.is_materialized and sources:
-        newest = newest if newest is not None else _oldest(sources, "newest_event_ms")
-        refreshed = refreshed if refreshed is not None else _oldest(sources, "refreshed_at_ms")
-    seconds = record.get("duration_seconds")
+def _view_facts(view: ViewContract, records: Mapping[str, ViewRecord]) -> ViewFacts:
+    record = records.get(view.name)
+    sources = [records.get(name) for name in _materialized_sources(view)]
+    known = [source for source in sources if source is not None]
+    newest = [r.newest_event_ms for r in known if r.newest_event_ms is not None]
+    refreshed = [r.refreshed_at_ms for r in known]
+    # A materialized view is its own only source.
     return ViewFacts(
         name=view.qualified_name,
         materialized=view.is_materialized,
-        rows=_integer(record.get("rows")),
-        newest_ms=newest,
-        refreshed_ms=refreshed,
-        refresh_seconds=float(seconds) if isinstance(seconds, int | float) else None,
-        state=str(record.get("refresh_status", "") or ""),
+        rows=record.rows if record else None,
+        newest_ms=min(newest) if newest and len(newest) == len(sources) else None,
+        refreshed_ms=min(refreshed) if refreshed and len(refreshed) == len(sources) else None,
+        refresh_seconds=record.duration_seconds if record else None,
+        state=record.refresh_status if record else "",
     )
 
 
@@ -255,13 +240,3 @@ def _materialized_sources(view: ViewContract) -> list[str]:
         if name in by_name:
             found += _materialized_sources(by_name[name])
     return sorted(set(found))
-
-
-def _oldest(records: Sequence[Mapping[str, object]], key: str) -> int | None:
-    values = [_integer(record.get(key)) for record in records]
-    known = [value for value in values if value is not None]
-    return min(known) if known and len(known) == len(values) else None
-
-
-def _integer(value: object) -> int | None:
-    return int(value) if isinstance(value, int | float) else None

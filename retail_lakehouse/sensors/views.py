@@ -11,7 +11,6 @@ import dagster as dg
 
 from retail_lakehouse.assets.keys import view_key
 from retail_lakehouse.assets.stream import now_ms
-from retail_lakehouse.assets.view_record import ViewRecord, read_records
 from retail_lakehouse.assets.views import (
     due_views,
     look_at_bases,
@@ -27,6 +26,7 @@ from retail_lakehouse.resources.warehouse import WarehouseResource
 from retail_lakehouse.sensors.edges import Edge, Memory
 from retail_lakehouse.sensors.reports import check_events, tick_sentence
 from retail_lakehouse.settings import Settings
+from retail_lakehouse.warehouse.refresh_record import ViewRecord, read_records
 
 SESSION_LABEL = "dagster-sensor:refresh_due_views"
 

@@ -2,11 +2,11 @@ from typing import Any
 
 import pytest
 
-from retail_lakehouse.assets.view_record import ViewRecord
 from retail_lakehouse.assets.views import BaseLook
 from retail_lakehouse.checks.view_judges import judge_incremental, judge_serving_lag
 from retail_lakehouse.contracts.service_levels import ServiceLevels
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
+from retail_lakehouse.warehouse.refresh_record import ViewRecord
 
 AT = 1_800_000_000_000
 LEVELS = ServiceLevels(serving_lag_seconds=600)

@@ -22,6 +22,7 @@ from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.catalog import open_catalog, prepare_catalog
 from retail_lakehouse.tables.evolve import ensure_tables
 from retail_lakehouse.tables.marks import MarkedSnapshot
+from retail_lakehouse.warehouse.refresh_record import refreshes_file
 
 
 def table(name: str, newest_ms: int | None, **numbers: int) -> TableFacts:
@@ -99,7 +100,7 @@ def test_a_plain_view_is_as_fresh_as_the_oldest_that_it_reads(tmp_path: Path) ->
         "mv_stock_newest": {"newest_event_ms": 5_000, "refreshed_at_ms": 9_000, "rows": 3},
         "mv_inventory_hourly": {"newest_event_ms": 4_000, "refreshed_at_ms": 8_000, "rows": 4},
     }
-    path = facts.refreshes_file(tmp_path)
+    path = refreshes_file(tmp_path)
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(records))
     by_name = {each.name: each for each in read_views(tmp_path)}
