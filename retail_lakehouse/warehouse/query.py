@@ -80,10 +80,12 @@ class ViewRows:
 def mv_info(session: Session) -> dict[str, MvInfo]:
     """Every materialized view of the mart schema, by name."""
     found = session.rows(statement("select_mv_info"), (MART_SCHEMA,))
-    return {
-        name: MvInfo(name, truth(stale), int(state), truth(autorefresh))
+    infos = (
+        # The name is CHAR(128): padded with blanks.
+        MvInfo(str(name).rstrip(), truth(stale), int(state), truth(autorefresh))
         for _, name, stale, state, autorefresh in found
-    }
+    )
+    return {info.view: info for info in infos}
 
 
 def refresh_history(session: Session, limit: int = 200) -> list[RefreshHistoryRow]:
@@ -91,7 +93,7 @@ def refresh_history(session: Session, limit: int = 200) -> list[RefreshHistoryRo
     sql = statement("select_refresh_history").replace("{limit}", str(int(limit)))
     return [
         RefreshHistoryRow(
-            view=str(name),
+            view=str(name).rstrip(),
             refresh_type=str(refresh_type).strip(),
             status=str(status).strip(),
             started_at=_utc(started),

@@ -60,7 +60,10 @@ class Connection:
         elif "sys_mv_refresh_history" in sql:
             self._answer(self.history[::-1])
         elif "svv_mv_info" in sql:
-            self._answer([("mart", v.name, "u", self.state, 0) for v in MATERIALIZED_VIEWS])
+            # CHAR(128), as Redshift documents the column.
+            self._answer(
+                [("mart", v.name.ljust(128), "u", self.state, 0) for v in MATERIALIZED_VIEWS]
+            )
         elif "view_rows" in sql:
             self._answer([(42, NOW - timedelta(seconds=40, milliseconds=250), NOW)])
 
@@ -75,7 +78,7 @@ class Connection:
         self.notices.append({b"M": f"{view} was updated incrementally.".encode()})
         if not self.late:
             start = NOW + timedelta(seconds=len(self.history))
-            self.history.append((view, "Manual", self.status, start, start, 1_500_000))
+            self.history.append((view.ljust(128), "Manual", self.status, start, start, 1_500_000))
 
 
 @pytest.fixture
