@@ -123,7 +123,7 @@ def test_every_sensor_runs_without_being_switched_on_and_keeps_the_settings_inte
         {"state_dir": tmp_path, "sensor_interval_seconds": 21, "refresh_interval_seconds": 33}
     )
     repository = build_defs(settings).get_repository_def()
-    sensors = {s.name: s for s in repository.sensor_defs if s.name != "default_automation_sensor"}
+    sensors = {sensor.name: sensor for sensor in repository.sensor_defs}
     assert {name: sensor.minimum_interval_seconds for name, sensor in sensors.items()} == {
         "watch_stream": 21,
         "report_snapshots": 21,

@@ -24,6 +24,9 @@ def judge_serving_lag(
 ) -> Verdict:
     """How long data that has landed waits to be seen in the view.
 
+    The age of what it shows is among the figures and not judged here: while nothing lands it grows
+    whatever the view does. Whether something should land is `ingest_lag`'s verdict on the table.
+
     `outage` is the sentence of a refresh that has just failed: it is red at once, not only when
     the service level is broken.
     """

@@ -14,7 +14,9 @@ class ServiceLevels:
     ingest_lag_seconds: int = 120
     """Age of the oldest record that has not landed."""
     serving_lag_seconds: int = 600
-    """Age of what a view shows."""
+    """How long data that has landed may wait to be seen in a view. The age of what a view shows is
+    at most this and `ingest_lag_seconds` together while records come: each half is judged where it
+    arises, so that a dead stream is not blamed on a view, nor a quiet night on either."""
     quarantine_share: float = 0.05
     """Quarantined by records read, over the last hour."""
     peak_events_per_second: int = 80_000

@@ -40,6 +40,14 @@ def test_a_view_that_shows_the_newest_snapshot_waits_for_nothing() -> None:
     assert verdict.figures["age_seconds"] == 20.0
 
 
+def test_a_stream_that_is_silent_shows_as_age_and_is_not_blamed_on_the_view() -> None:
+    old = record(7, newest_event_ms=AT - 5_000_000)
+    verdict = judge_serving_lag(VIEW, old, bases((7, 4_990)), None, AT, LEVELS)
+    assert verdict.passed
+    assert verdict.figures["age_seconds"] == 5_000.0
+    assert "serving_lag_seconds" not in verdict.figures
+
+
 @pytest.mark.parametrize("ago, passed", [(599, True), (601, False)])
 def test_lag_counts_from_the_first_snapshot_that_the_view_does_not_show(
     ago: float, passed: bool
