@@ -272,3 +272,7 @@ def _answer(handler: Handler, line: bytes) -> bytes:
         return json.dumps({"result": handler(action, request)}).encode()
     except ControlError as error:
         return json.dumps({"error": str(error)}).encode()
+    except Exception as error:  # an empty answer would tell the client nothing
+        logger.exception("The request %s failed.", action)
+        told = f"The supervisor failed at {action!r} ({error!r}). Look at its terminal."
+        return json.dumps({"error": told}).encode()

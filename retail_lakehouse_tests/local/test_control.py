@@ -54,6 +54,17 @@ def test_a_refusal_arrives_in_the_supervisors_words(client: SupervisorClient) ->
         client.request("start", "two")
 
 
+def test_a_fault_in_the_supervisor_reaches_the_client_as_a_sentence(tmp_path: Path) -> None:
+    def fail(action: str, request: Mapping[str, object]) -> object:
+        raise KeyError("one")
+
+    server = ControlServer(tmp_path, fail)
+    server.start()
+    with pytest.raises(ControlError, match=r"failed at 'start' \(KeyError\('one'\)\)"):
+        SupervisorClient(tmp_path).request("start", "one")
+    server.close()
+
+
 def test_a_line_that_is_no_request_is_answered_with_a_sentence(
     client: SupervisorClient, tmp_path: Path
 ) -> None:
