@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -53,15 +54,19 @@ class StackError(RuntimeError):
 
 
 def ensure_password(path: Path) -> bool:
-    """Make the local warehouse's password, readable for its owner only; True if it was made."""
+    """Make the local warehouse's password, readable for its owner only; True if it was made.
+
+    It appears whole or not at all; an empty file is taken for none.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+    if path.exists() and path.stat().st_size > 0:
         path.chmod(0o600)
         return False
+    # Made with mode 0600.
+    descriptor, beside = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_urlsafe(24))
+    Path(beside).replace(path)
     return True
 
 

@@ -75,3 +75,16 @@ def test_who_asks_about_a_running_stack_gets_its_settings(tmp_path: Path) -> Non
     assert running_settings(tmp_path).dagster_port == 3456
     assert running_settings(tmp_path).local_partitions == 5
     lock.close()
+
+
+def test_an_empty_password_file_of_a_killed_start_is_filled(tmp_path: Path) -> None:
+    path = tmp_path / "secrets" / "warehouse-password"
+    path.parent.mkdir()
+    path.touch()
+    assert ensure_password(path)
+    made = path.read_text()
+    assert len(made) >= 24
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert not ensure_password(path)
+    assert path.read_text() == made
+    assert list(path.parent.iterdir()) == [path]
