@@ -12,7 +12,12 @@ from pathlib import Path
 
 import typer
 
-from retail_lakehouse.local.control import ProcessState, SupervisorClient, SupervisorNotRunningError
+from retail_lakehouse.local.control import (
+    ControlError,
+    ProcessState,
+    SupervisorClient,
+    SupervisorNotRunningError,
+)
 
 _IDLE = (ProcessState.STOPPED, ProcessState.STOPPING)
 
@@ -21,8 +26,11 @@ _IDLE = (ProcessState.STOPPED, ProcessState.STOPPING)
 def simulator_paused(root: Path) -> Iterator[None]:
     """Have the simulator of the running platform stopped for the block; not if it is idle.
 
+    A platform that was stopped meanwhile has no simulator that could go on: that is said, and is
+    no error of the verb.
+
     Raises:
-        ControlError: It did not stop or start in time.
+        ControlError: It did not stop in time.
     """
     client = SupervisorClient(root)
     try:
@@ -36,5 +44,9 @@ def simulator_paused(root: Path) -> Iterator[None]:
         yield
     finally:
         if paused:
-            client.request("start", "simulator")
-            typer.echo("The simulator goes on.", err=True)
+            try:
+                client.request("start", "simulator")
+            except (SupervisorNotRunningError, ControlError) as error:
+                typer.echo(f"The simulator does not go on: {error}", err=True)
+            else:
+                typer.echo("The simulator goes on.", err=True)

@@ -33,10 +33,11 @@ def verify(
 
     settings = running_settings(state_dir, assignments)
     with simulator_paused(settings.root):
-        report = compare(settings, wait_seconds=wait, allow_empty=allow_empty)
-    held = {str(check) for check in report.checks if check.holds}
-    for line in report.lines():
-        if not (quiet and line in held):
-            typer.echo(line)
+        report = compare(settings, wait_seconds=wait)
+        # Before the simulator is asked to go on: whatever becomes of that, the report is there.
+        held = {str(check) for check in report.checks if check.holds}
+        for line in report.lines():
+            if not (quiet and line in held):
+                typer.echo(line)
     if not report.ok:
         raise typer.Exit(Exit.FAILED)
