@@ -56,6 +56,8 @@ def numeric(precision: int, scale: int) -> RedshiftType:
 
 VARCHAR = RedshiftType(1043, -1, -1, "character varying")
 BIGINT = RedshiftType(20, 8, -1, "bigint")
+NAME_CHAR = RedshiftType(1042, -1, 128 + 4, "character(128)")
+"""How SVV_MV_INFO keeps names: the wire brings them padded with blanks."""
 SUPER = RedshiftType(4000, -1, -1, "super")
 
 _BY_DUCKDB: dict[str, RedshiftType] = {
@@ -171,6 +173,8 @@ def encoders(
 
 
 def _encoder(kind: RedshiftType, fmt: int, protocol: int) -> Encoder:
+    if kind == NAME_CHAR:
+        return lambda value: str(value).ljust(128).encode()
     if fmt == TEXT:
         return _text
     if kind.oid == 16:

@@ -292,7 +292,11 @@ class Session:
         except duckdb.Error as error:
             raise from_duckdb(error) from error
         named = zip(compiled.output_names, rows, strict=True)
-        return tuple(Column(name, datatypes.from_duckdb(row[1])) for name, row in named)
+        padded = system_views.padded_columns(compiled.system_views)
+        return tuple(
+            Column(name, datatypes.NAME_CHAR if name in padded else datatypes.from_duckdb(row[1]))
+            for name, row in named
+        )
 
     def bound_values(self, compiled: Compiled, values: Sequence[object]) -> dict[str, object]:
         """What DuckDB binds: parameters, the clock at this statement, rows of system views.

@@ -250,6 +250,16 @@ COLUMNS: Mapping[str, Sequence[tuple[str, str]]] = {
 _DUCKDB_TYPES = {"varchar": "VARCHAR", "int": "INTEGER", "bigint": "BIGINT"}
 
 
+def padded_columns(views: Sequence[str]) -> frozenset[str]:
+    """Columns that a query over these views returns as CHAR(128), when it keeps their names.
+
+    Only on the wire: inside a query Redshift compares CHAR without the blanks at its end.
+    """
+    if "svv_mv_info" not in views:
+        return frozenset()
+    return frozenset({"database_name", "schema_name", "user_name", "name"})
+
+
 def source(name: str, rows: str, database: str) -> str:
     """A FROM item with the view's columns; `rows` is SQL for a list of its rows."""
     if SYSTEM_VIEWS[name].rows is None:
