@@ -6,6 +6,7 @@ Belongs here: starting `dev` as a process of its own and waiting for it. Doesn't
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -21,12 +22,14 @@ from retail_lakehouse.local.control import (
     SupervisorNotRunningError,
 )
 from retail_lakehouse.local.processes import log_path
+from retail_lakehouse.local.stack import PROCESS_NAMES
 from retail_lakehouse.local.stack_settings import settings_environment
-from retail_lakehouse.local.supervisor import holder_pid
+from retail_lakehouse.local.supervisor import end_recorded, hold, holder_pid
 from retail_lakehouse.settings import Settings
 
 _POLL_SECONDS = 0.5
 _STOP_SECONDS = 30.0
+_ORPHANS_GRACE_SECONDS = 5.0
 
 
 def start_behind(settings: Settings, timeout_seconds: float, *, with_simulator: bool) -> Exit:
@@ -69,10 +72,10 @@ def start_behind(settings: Settings, timeout_seconds: float, *, with_simulator: 
                 return Exit.DONE
             time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:
-        _stop(process)
+        _stop(process, settings.root)
         return Exit.INTERRUPTED
     typer.echo(_why_not(settings, timeout_seconds), err=True)
-    _stop(process)
+    _stop(process, settings.root)
     return Exit.NOT_LIVE
 
 
@@ -107,9 +110,18 @@ def _why_not(settings: Settings, timeout_seconds: float) -> str:
     return f"Not live after {timeout_seconds:.0f} seconds: {why}"
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes], root: Path) -> None:
+    """End the supervisor; what one that had to be killed leaves is ended here, and named."""
     process.terminate()
     try:
         process.wait(timeout=_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
+        process.wait()
+        with contextlib.closing(hold(root, "stop")):
+            found = end_recorded(root, PROCESS_NAMES, grace_seconds=_ORPHANS_GRACE_SECONDS)
+        typer.echo(
+            f"Process {process.pid} did not end within {_STOP_SECONDS:.0f} seconds and was killed; "
+            f"what it left has been ended: {', '.join(found) or 'nothing'}.",
+            err=True,
+        )

@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 _ACTIONS: Mapping[str, Action] = {"start": "start", "stop": "stop", "restart": "restart"}
 _HELPERS_GRACE_SECONDS = 0.5
+_HELPERS_QUIET_SECONDS = 0.3
+_HELPERS_SECONDS = 4.0
+_HELPERS_POLL_SECONDS = 0.05
 
 
 class Display(Protocol):
@@ -79,12 +82,12 @@ class DevSession:
         self._phase = "up"
 
     def cancel(self) -> None:
-        """Break off the start; safe to call from a signal's handler."""
+        """Break off the start; from any thread, but not from a signal's handler: it takes locks."""
         self._cancelled.set()
         self._stack.cancel()
 
     def hurry(self) -> None:
-        """Wait for nobody any more while stopping; safe to call from a signal's handler."""
+        """Wait for nobody any more while stopping; from any thread, not from a signal's handler."""
         self._supervisor.hurry()
 
     def check_live(self) -> bool:
@@ -132,15 +135,24 @@ class DevSession:
 
 
 def _end_helpers(kept: Mapping[str, ProcessStatus]) -> None:
-    """End children that no keeper knows: a fetch of jars that an interrupted start left."""
+    """End children that no keeper knows: a fetch of jars that an interrupted start left.
+
+    Repeated until none is left: a fetch that fails on what came so far begins once more.
+    """
     known = {status.pid for status in kept.values()}
-    helpers = []
-    for child in psutil.Process().children():
-        with contextlib.suppress(psutil.Error, ProcessLookupError):
-            if child.pid not in known and os.getsid(child.pid) == os.getsid(0):
-                child.terminate()
-                helpers.append(child)
-    _, stubborn = psutil.wait_procs(helpers, timeout=_HELPERS_GRACE_SECONDS)
-    for child in stubborn:
-        with contextlib.suppress(psutil.Error):
-            child.kill()
+    deadline = time.monotonic() + _HELPERS_SECONDS
+    quiet_until = time.monotonic() + _HELPERS_QUIET_SECONDS
+    while time.monotonic() < min(deadline, quiet_until):
+        helpers = []
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                if child.pid not in known and os.getsid(child.pid) == os.getsid(0):
+                    child.terminate()
+                    helpers.append(child)
+        _, stubborn = psutil.wait_procs(helpers, timeout=_HELPERS_GRACE_SECONDS)
+        for child in stubborn:
+            with contextlib.suppress(psutil.Error):
+                child.kill()
+        if helpers:
+            quiet_until = time.monotonic() + _HELPERS_QUIET_SECONDS
+        time.sleep(_HELPERS_POLL_SECONDS)
