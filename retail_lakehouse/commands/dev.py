@@ -7,12 +7,13 @@ started (`local/stack.py`), how it looks (`display.py`).
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 import time
 import warnings
 from collections.abc import Callable
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from retail_lakehouse.commands.display import Display
     from retail_lakehouse.local.session import DevSession
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _TICK_SECONDS = 0.2
 _PULSE_SECONDS = 3.0
 _LIVE_CHECK_SECONDS = 1.0
@@ -74,24 +76,56 @@ def dev(
 
 
 class _Ending:
-    """What SIGINT, SIGTERM and SIGHUP ask for: to stop, and at the second time to hurry."""
+    """What SIGINT, SIGTERM and SIGHUP ask for: to stop, and at the second time to hurry.
 
-    def __init__(self) -> None:
+    A handler runs inside whatever the main thread does, so that one which took a lock could wait
+    for ever for its own thread. Here the interpreter only writes the signal's number to a socket,
+    and a thread of its own does what it asks for.
+    """
+
+    def __init__(self, cancel: Callable[[], None], hurry: Callable[[], None]) -> None:
+        """Describe it; both functions are called from its thread."""
         self.asked = threading.Event()
         self.signal = 0
+        self._cancel = cancel
+        self._hurry = hurry
+        self._numbers, self._wakeup = socket.socketpair()
+        self._wakeup.setblocking(False)
 
-    def listen(self, cancel: Callable[[], None], hurry: Callable[[], None]) -> None:
-        """Take over the signals; both functions are called from their handler."""
+    def __enter__(self) -> Self:
+        """Take over the signals."""
+        threading.Thread(target=self._listen, name="signals", daemon=True).start()
+        signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        for number in _SIGNALS:
+            signal.signal(number, _leave_to_the_thread)
+        return self
 
-        def handle(number: int, frame: FrameType | None) -> None:
-            if self.asked.is_set():
-                hurry()
-            self.signal = number
-            self.asked.set()
-            cancel()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the thread; the signals stay harmless, since nothing is left to be stopped."""
+        signal.set_wakeup_fd(-1)
+        self._wakeup.close()
 
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, handle)
+    def _listen(self) -> None:
+        with self._numbers:
+            while told := self._numbers.recv(1):
+                if told[0] in _SIGNALS:
+                    self._take(told[0])
+
+    def _take(self, number: int) -> None:
+        if self.asked.is_set():
+            self._hurry()
+        self.signal = number
+        self.asked.set()
+        self._cancel()
+
+
+def _leave_to_the_thread(number: int, frame: FrameType | None) -> None:
+    """Keep the signal from ending the program."""
 
 
 def _run(settings: Settings, live_timeout: float | None, with_simulator: bool) -> Exit:
@@ -106,32 +140,31 @@ def _run(settings: Settings, live_timeout: float | None, with_simulator: bool) -
     warnings.filterwarnings("ignore", category=UserWarning, module=r"pyiceberg\.")
     display = make_display()
     session = DevSession(settings, display, with_simulator=with_simulator)
-    ending = _Ending()
-    ending.listen(session.cancel, session.hurry)
-    deadline = None if live_timeout is None else time.monotonic() + live_timeout
-    late = threading.Timer(live_timeout or 0.0, session.cancel)
-    late.daemon = True
-    if deadline is not None:
-        late.start()
-    try:
-        for name in session.open():
-            display.say(f"{name} still ran from an earlier start and has been ended.")
-    except AlreadyRunningError as error:
-        typer.echo(str(error), err=True)
-        return Exit.REFUSED
-    try:
-        with display:
-            session.start()
-        late.cancel()
-        return _watch(session, display, ending, deadline)
-    except StartError as error:
-        display.say(str(error), error=True)
-        return Exit.FAILED
-    except StartCancelledError:
-        return Exit.INTERRUPTED if ending.asked.is_set() else _not_live(session, display)
-    finally:
-        late.cancel()
-        _stop(session, display)
+    with _Ending(session.cancel, session.hurry) as ending:
+        deadline = None if live_timeout is None else time.monotonic() + live_timeout
+        late = threading.Timer(live_timeout or 0.0, session.cancel)
+        late.daemon = True
+        if deadline is not None:
+            late.start()
+        try:
+            for name in session.open():
+                display.say(f"{name} still ran from an earlier start and has been ended.")
+        except AlreadyRunningError as error:
+            typer.echo(str(error), err=True)
+            return Exit.REFUSED
+        try:
+            with display:
+                session.start()
+            late.cancel()
+            return _watch(session, display, ending, deadline)
+        except StartError as error:
+            display.say(str(error), error=True)
+            return Exit.FAILED
+        except StartCancelledError:
+            return Exit.INTERRUPTED if ending.asked.is_set() else _not_live(session, display)
+        finally:
+            late.cancel()
+            _stop(session, display)
 
 
 def _watch(session: DevSession, display: Display, ending: _Ending, deadline: float | None) -> Exit:

@@ -152,7 +152,7 @@ class Supervisor:
                     keeper.hurry.set()
 
     def hurry(self) -> None:
-        """Wait for nobody any more while stopping; safe to call from a signal's handler."""
+        """Wait for nobody any more while stopping; from any thread, not from a signal's handler."""
         for keeper in self._keepers.values():
             keeper.hurry.set()
 

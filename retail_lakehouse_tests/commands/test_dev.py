@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from retail_lakehouse.commands.dev import _Ending
 from retail_lakehouse.commands.display import LosableDisplay, PlainDisplay
 from retail_lakehouse.local import processes
 from retail_lakehouse.local.control import ProcessState, ProcessStatus
@@ -104,6 +106,61 @@ def test_a_step_that_fails_leaves_no_process(tmp_path: Path, start: Start) -> No
     assert not [each for each in psutil.process_iter(["cmdline"]) if each.ppid() == process.pid]
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_while_live_stops_everything(
+    tmp_path: Path, start: Start, number: int, code: int
+) -> None:
+    process = start(tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    told_until(process, b"Live ")
+    found = both_run(tmp_path)
+    process.send_signal(number)
+    told_until(process, b"Stopped in")
+    assert process.wait(timeout=30) == code
+    assert none_is_left(tmp_path, found)
+
+
+def test_ctrl_c_during_the_start_stops_what_has_started(tmp_path: Path, start: Start) -> None:
+    process = start(tmp_path, "hanging", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    told_until(process, b"hangs")
+    found = both_run(tmp_path)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    assert none_is_left(tmp_path, found)
+
+
+def test_until_live_ends_by_itself_and_says_whether_it_got_there(
+    tmp_path: Path, start: Start
+) -> None:
+    assert start(tmp_path, "", "60", stdout=subprocess.DEVNULL).wait(timeout=90) == 0
+    late = start(tmp_path, "never-live", "4", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert late.stderr is not None
+    with late.stderr:
+        assert b"Not live after" in late.stderr.read()
+    assert late.wait(timeout=30) == 4
+    assert none_is_left(tmp_path, {})
+
+
+def test_signals_that_come_while_the_main_thread_holds_the_locks_block_nothing() -> None:
+    taken = threading.Event()
+    hurried = threading.Event()
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    kept[signal.SIGHUP] = signal.getsignal(signal.SIGHUP)
+    try:
+        with _Ending(taken.set, hurried.set) as ending:
+            # The handler runs here, in the thread that holds what `set` needs.
+            with ending.asked._cond, taken._cond:  # type: ignore[attr-defined]
+                signal.raise_signal(signal.SIGTERM)
+            assert taken.wait(5)
+            assert ending.asked.is_set()
+            assert not hurried.is_set()
+            signal.raise_signal(signal.SIGINT)
+            assert hurried.wait(5)
+        assert ending.signal == signal.SIGINT
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
 def test_tables_that_cannot_be_read_are_a_sentence_and_the_platform_stays(
     tmp_path: Path, start: Start
 ) -> None:
@@ -111,7 +168,7 @@ def test_tables_that_cannot_be_read_are_a_sentence_and_the_platform_stays(
     catalog.parent.mkdir(parents=True)
     catalog.write_bytes(b"no database at all" * 100)
     process = start(tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    told_until(process, b"The tables could not be read just now")
+    told_until(process, b"file is not a database")
     found = both_run(tmp_path)
     time.sleep(0.5)
     assert process.poll() is None
