@@ -6,6 +6,7 @@ Here: the packed columns and how they are taken from a record. Not here: the rul
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import md5
+from struct import Struct
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 HOUR_MS = 3_600_000
+_HALVES = Struct(">qq")
 
 Longs = npt.NDArray[np.int64]
 
@@ -59,17 +61,16 @@ class Records:
 def key_hash(event_id: str) -> tuple[int, int]:
     """The 128-bit hash of an event id as two signed 64-bit halves."""
     digest = md5(event_id.encode("utf-8"), usedforsecurity=False).digest()
-    return (
-        int.from_bytes(digest[:8], "big", signed=True),
-        int.from_bytes(digest[8:], "big", signed=True),
-    )
+    high, low = _HALVES.unpack(digest)
+    return high, low
 
 
 def content_key(canonical: str, extra: str | None) -> int:
     """64 bits over the whole content of an event: its canonical form and its unknown fields."""
     text = canonical if extra is None else f"{canonical}\n{extra}"
     digest = md5(text.encode("utf-8"), usedforsecurity=False).digest()
-    return int.from_bytes(digest[8:], "big", signed=True)
+    low: int = _HALVES.unpack(digest)[1]
+    return low
 
 
 def concatenated(parts: Sequence[Records]) -> Records:

@@ -6,13 +6,14 @@ Here: pure `DataFrame -> DataFrame` functions. Not here: reading, committing, pr
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as f
 
 from retail_lakehouse.contracts.events import EVENT_ID_FIELD, EVENT_TIME_FIELD, EventContract
-from retail_lakehouse.contracts.judge import Good, judge
+from retail_lakehouse.contracts.judge import Bad, Good, judge
 from retail_lakehouse.contracts.tables import TableContract
-from retail_lakehouse.dedupe.records import content_key, key_hash
+from retail_lakehouse.dedupe.records import Records, concatenated, content_key, key_hash
 from retail_lakehouse.streaming.schema import judged_schema
 
 if TYPE_CHECKING:
@@ -111,105 +112,100 @@ def _judging(
     """The function that Spark's Python workers run over a partition's Arrow batches."""
 
     def run(batches: Iterator["pa.RecordBatch"]) -> Iterator["pa.RecordBatch"]:
-        numbers: list[dict[str, list[Any]]] = []
+        numbers: list[Records] = []
         for batch in batches:
             rows, of_batch = _judge_batch(event, until, batch)
             numbers.append(of_batch)
             yield rows
-        if any(part["offset"] for part in numbers):
-            yield _packed_row(event, numbers)
+        if any(len(part) for part in numbers):
+            yield _packed_row(event, concatenated(numbers))
 
     return run
 
 
 def _judge_batch(
     event: EventContract, until: Mapping[int, int], batch: "pa.RecordBatch"
-) -> tuple["pa.RecordBatch", dict[str, list[Any]]]:
-    names = [field.name for field in event.fields]
-    columns: dict[str, list[Any]] = {field.name: [] for field in judged_schema(event).fields}
-    numbers: dict[str, list[Any]] = {name: [] for name in _NUMBER_TYPES}
-    for key, value, partition, offset, broker_us in zip(
-        *(batch.column(i).to_pylist() for i in range(5)), strict=True
-    ):
-        if offset < until.get(partition, 0):
-            continue
-        verdict = judge(value, broker_us // 1000, event)
-        columns["kafka_partition"].append(partition)
-        columns["kafka_offset"].append(offset)
-        columns["kafka_timestamp"].append(broker_us)
-        columns["kafka_key"].append(key)
-        columns["raw"].append(value)
-        if isinstance(verdict, Good):
-            values = verdict.values
-            event_ms: Any = values[EVENT_TIME_FIELD]
-            columns["reason"].append(None)
-            columns["detail"].append(None)
-            for name in names:
-                columns[name].append(values[name])
-            columns["event_ts"].append(event_ms * 1000)
-            columns["extra"].append(verdict.extra)
-            high, low = key_hash(str(values[EVENT_ID_FIELD]))
-            fact = (
-                event_ms,
-                high,
-                low,
-                content_key(verdict.canonical, verdict.extra),
-                True,
-                verdict.extra is not None,
-            )
-        else:
-            columns["reason"].append(verdict.reason.value)
-            columns["detail"].append(verdict.detail)
-            for name in names:
-                columns[name].append(verdict.event_id if name == EVENT_ID_FIELD else None)
-            columns["event_ts"].append(None)
-            columns["extra"].append(None)
-            fact = (0, 0, 0, 0, False, False)
-        for name, number in zip(
-            _NUMBER_TYPES, (partition, offset, broker_us // 1000, *fact), strict=True
-        ):
-            numbers[name].append(number)
-    columns["packed"] = [None] * len(columns["kafka_offset"])
+) -> tuple["pa.RecordBatch", Records]:
+    """The judged rows of one Arrow batch, and their numbers."""
+    import pyarrow as pa
+
+    key, value, partition, offset, broker_us = _not_covered(until, batch).columns
+    broker_ms = broker_us.to_numpy() // 1000
+    bodies = zip(value.to_pylist(), broker_ms.tolist(), strict=True)
+    verdicts = [judge(body, at_ms, event) for body, at_ms in bodies]
+    rejected = dict.fromkeys(field.name for field in event.fields)
+    values: list[Mapping[str, Any]] = [
+        verdict.values
+        if isinstance(verdict, Good)
+        else rejected | {EVENT_ID_FIELD: verdict.event_id}
+        for verdict in verdicts
+    ]
+    event_ms = [row[EVENT_TIME_FIELD] for row in values]
+    extra = [verdict.extra if isinstance(verdict, Good) else None for verdict in verdicts]
+    columns: dict[str, Any] = {
+        "packed": pa.nulls(len(verdicts), pa.binary()),
+        "kafka_partition": partition,
+        "kafka_offset": offset,
+        "kafka_timestamp": broker_us.cast(pa.timestamp("us")),
+        "kafka_key": key,
+        "raw": value,
+        "reason": [None if isinstance(v, Good) else v.reason.value for v in verdicts],
+        "detail": [None if isinstance(v, Good) else v.detail for v in verdicts],
+        **{field.name: [row[field.name] for row in values] for field in event.fields},
+        "event_ts": pa.array(event_ms, pa.timestamp("ms")).cast(pa.timestamp("us")),
+        "extra": extra,
+    }
+    hashes = np.array([_hashes(verdict) for verdict in verdicts], np.int64).reshape(-1, 3)
+    numbers = Records(
+        partition=partition.to_numpy().astype(np.int64),
+        offset=offset.to_numpy(),
+        broker_ms=broker_ms,
+        event_ms=np.array([ms or 0 for ms in event_ms], np.int64),
+        key_high=hashes[:, 0],
+        key_low=hashes[:, 1],
+        content=hashes[:, 2],
+        good=np.array([isinstance(verdict, Good) for verdict in verdicts], np.bool_),
+        with_extra=np.array([text is not None for text in extra], np.bool_),
+    )
     return _record_batch(event, columns), numbers
 
 
-_NUMBER_TYPES: dict[str, str] = {
-    "partition": "int64",
-    "offset": "int64",
-    "broker_ms": "int64",
-    "event_ms": "int64",
-    "key_high": "int64",
-    "key_low": "int64",
-    "content": "int64",
-    "good": "bool",
-    "with_extra": "bool",
-}
-
-
-def _packed_row(event: EventContract, numbers: list[dict[str, list[Any]]]) -> "pa.RecordBatch":
+def _not_covered(until: Mapping[int, int], batch: "pa.RecordBatch") -> "pa.RecordBatch":
     import pyarrow as pa
 
-    table = pa.table(
-        {
-            name: pa.array(
-                [n for part in numbers for n in part[name]], type=pa.type_for_alias(kind)
-            )
-            for name, kind in _NUMBER_TYPES.items()
-        }
-    )
+    partition, offset = (batch.column(i).to_numpy() for i in (2, 3))
+    covered = np.zeros(batch.num_rows, np.bool_)
+    for number, end in until.items():
+        covered |= (partition == number) & (offset < end)
+    return batch.filter(pa.array(~covered)) if covered.any() else batch
+
+
+def _hashes(verdict: Good | Bad) -> tuple[int, int, int]:
+    if isinstance(verdict, Bad):
+        return 0, 0, 0
+    key = key_hash(str(verdict.values[EVENT_ID_FIELD]))
+    return (*key, content_key(verdict.canonical, verdict.extra))
+
+
+def _packed_row(event: EventContract, numbers: Records) -> "pa.RecordBatch":
+    import pyarrow as pa
+
+    table = pa.table({name: getattr(numbers, name) for name in Records.__dataclass_fields__})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    columns: dict[str, list[Any]] = {field.name: [None] for field in judged_schema(event).fields}
+    columns: dict[str, Any] = {field.name: [None] for field in judged_schema(event).fields}
     columns["packed"] = [sink.getvalue().to_pybytes()]
     return _record_batch(event, columns)
 
 
-def _record_batch(event: EventContract, columns: Mapping[str, list[Any]]) -> "pa.RecordBatch":
+def _record_batch(event: EventContract, columns: Mapping[str, Any]) -> "pa.RecordBatch":
     import pyarrow as pa
     from pyspark.sql.pandas.types import to_arrow_schema
 
     schema = to_arrow_schema(judged_schema(event))
-    return pa.RecordBatch.from_arrays(
-        [pa.array(columns[field.name], type=field.type) for field in schema], schema=schema
-    )
+    arrays = []
+    for field in schema:
+        column = columns[field.name]
+        arrays.append(column if isinstance(column, pa.Array) else pa.array(column, field.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)

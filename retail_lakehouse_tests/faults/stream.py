@@ -48,7 +48,7 @@ from retail_lakehouse_tests.faults.job_with_fault import Fault
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-CATCH_UP_SECONDS = 90
+CATCH_UP_SECONDS = 180
 BATCH_RECORDS = 60
 
 
@@ -60,7 +60,7 @@ class SpawnedJob:
     log: Path
     record: ProcessRecord
 
-    def wait(self, seconds: float = 120) -> int:
+    def wait(self, seconds: float = 240) -> int:
         """Its exit status; a negative one is the signal that ended it."""
         return self.process.wait(seconds)
 
@@ -72,7 +72,7 @@ class SpawnedJob:
         """Waits until nothing of it lives, by itself."""
         _wait(lambda: not self.members(), seconds, f"{self.members()} live on")
 
-    def wait_until_stopped(self, seconds: float = 120) -> None:
+    def wait_until_stopped(self, seconds: float = 240) -> None:
         """Waits until its driver stands still under SIGSTOP."""
         process = psutil.Process(self.process.pid)
         _wait(lambda: process.status() == psutil.STATUS_STOPPED, seconds, f"see {self.log}")

@@ -10,7 +10,7 @@ import pytest
 
 from retail_lakehouse_tests.faults.stream import Stream
 
-pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(600)]
 
 Damage = Callable[[Path], None]
 OLDER = "checkpoint-of-earlier"

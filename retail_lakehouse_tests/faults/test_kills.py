@@ -7,7 +7,7 @@ import pytest
 from retail_lakehouse_tests.faults.job_with_fault import Fault
 from retail_lakehouse_tests.faults.stream import Stream
 
-pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(600)]
 
 KILLS = [
     Fault("quarantine", "before", "driver"),

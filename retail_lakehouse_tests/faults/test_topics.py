@@ -11,7 +11,7 @@ from retail_lakehouse.kafka.topics import TopicSpec, ensure_topics
 from retail_lakehouse_tests.conformance.landed import read_tables
 from retail_lakehouse_tests.faults.stream import Stream, make_topic
 
-pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def make_again(stream: Stream) -> None:
