@@ -26,7 +26,7 @@ from retail_lakehouse.local.status import Pulse
 from retail_lakehouse.settings import LOOPBACK, Settings
 
 PLAIN_PULSE_SECONDS = 10.0
-_TROUBLE = (ProcessState.WAITING, ProcessState.CRASHING)
+_TROUBLE = (ProcessState.WAITING, ProcessState.CRASHING, ProcessState.HALTED)
 
 
 class Display(Protocol):

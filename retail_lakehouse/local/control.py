@@ -56,6 +56,8 @@ class ProcessState(StrEnum):
     """It died and is started again after a pause."""
     CRASHING = "crashing"
     """It died several times in a row; still tried again, at longer pauses."""
+    HALTED = "halted"
+    """It ended and said that starting it again is no use: a person has to decide."""
 
 
 @dataclass(frozen=True, slots=True)

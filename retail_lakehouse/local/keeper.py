@@ -31,6 +31,7 @@ CRASH_LOOP_DEATHS = 3
 DEFAULT_GRACE_SECONDS = 8.0
 _POLL_SECONDS = 0.1
 _UP = (ProcessState.STARTING, ProcessState.RUNNING)
+_DOWN = (ProcessState.WAITING, ProcessState.CRASHING, ProcessState.HALTED)
 
 
 class Unit(Protocol):
@@ -55,6 +56,9 @@ class Unit(Protocol):
     def last_exit(self) -> str:
         """How it ended, for a sentence: `exit code 1`."""
 
+    def needs_a_person(self) -> bool:
+        """Whether it ended in a way that starting it again cannot mend."""
+
 
 class CommandUnit:
     """A process that is started by a command line."""
@@ -67,6 +71,7 @@ class CommandUnit:
         *,
         stage: int = 0,
         before_start: Callable[[], None] | None = None,
+        final_exit_codes: frozenset[int] = frozenset(),
     ) -> None:
         """Describe the process.
 
@@ -76,12 +81,14 @@ class CommandUnit:
             command: Gives the command line, anew for each start.
             stage: When it is stopped; lower stages first.
             before_start: Called between the end of the old process and the start.
+            final_exit_codes: Exit codes that say that starting it again is no use.
         """
         self.name = name
         self.stage = stage
         self._root = root
         self._command = command
         self._before_start = before_start
+        self._final_exit_codes = final_exit_codes
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -120,6 +127,10 @@ class CommandUnit:
         if code is None:
             return "no exit code"
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    def needs_a_person(self) -> bool:
+        """Whether its exit code is one of the final ones."""
+        return self._process is not None and self._process.poll() in self._final_exit_codes
 
     def _record(self) -> ProcessRecord | None:
         return read_record(processes.record_path(self._root, self.name))
@@ -178,7 +189,7 @@ class Keeper:
                 # A start that overtakes a stop comes after it. To ask for the start of what waits
                 # for its next try is to end the waiting.
                 overtakes = not self._wanted and self._state in _UP
-                waits = self._state in (ProcessState.WAITING, ProcessState.CRASHING)
+                waits = self._state in _DOWN
                 if action == "restart" or overtakes or waits:
                     self._restart = True
                 self._wanted = True
@@ -257,6 +268,12 @@ class Keeper:
         return f"{self.unit.name} ended with {self.unit.last_exit()}: {tail or 'no log'}"
 
     def _died(self, message: str) -> None:
+        if self.unit.needs_a_person():
+            self._set(
+                ProcessState.HALTED,
+                f"{message} Starting it again by itself is no use. The whole log: {self._log}",
+            )
+            return
         self._deaths += 1
         pause = self._pause_seconds()
         if self._deaths >= CRASH_LOOP_DEATHS:
@@ -273,8 +290,10 @@ class Keeper:
 
     def _pause(self) -> None:
         with self._condition:
+            halted = self._state is ProcessState.HALTED
             self._condition.wait_for(
-                lambda: not self._wanted or self._restart, self._pause_seconds()
+                lambda: not self._wanted or self._restart,
+                None if halted else self._pause_seconds(),
             )
             wanted = self._wanted
         if not wanted:

@@ -34,6 +34,7 @@ from retail_lakehouse.local.stack_settings import settings_environment
 from retail_lakehouse.local.startup import StartCancelledError, Step
 from retail_lakehouse.local.supervisor import Supervisor
 from retail_lakehouse.settings import ENV_PREFIX, LOOPBACK, Settings
+from retail_lakehouse.streaming.arguments import EXIT_NEEDS_A_PERSON
 
 if TYPE_CHECKING:
     from retail_lakehouse.local.broker import Broker
@@ -109,6 +110,10 @@ class BrokerUnit:
     def last_exit(self) -> str:
         """The broker's own record does not keep its exit code."""
         return "no exit code"
+
+    def needs_a_person(self) -> bool:
+        """Never: a broker may always be tried again."""
+        return False
 
 
 class Stack:
@@ -251,6 +256,7 @@ class Stack:
             event,
             partial(self._job, event),
             before_start=lambda: shutil.rmtree(temporary, ignore_errors=True),
+            final_exit_codes=frozenset({EXIT_NEEDS_A_PERSON}),
         )
 
     def _spark_dir(self, event: str) -> Path:
@@ -376,7 +382,7 @@ class Stack:
             if self._cancelled.is_set():
                 raise StartCancelledError("The start was interrupted.")
             status = supervisor.status()[name]
-            if status.state in (ProcessState.WAITING, ProcessState.CRASHING):
+            if status.state in (ProcessState.WAITING, ProcessState.CRASHING, ProcessState.HALTED):
                 raise StackError(status.message)
             if status.state is ProcessState.RUNNING and ready():
                 return ""

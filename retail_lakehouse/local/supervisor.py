@@ -100,7 +100,12 @@ class Supervisor:
         wished = (
             [ProcessState.STOPPED]
             if action == "stop"
-            else [ProcessState.RUNNING, ProcessState.WAITING, ProcessState.CRASHING]
+            else [
+                ProcessState.RUNNING,
+                ProcessState.WAITING,
+                ProcessState.CRASHING,
+                ProcessState.HALTED,
+            ]
         )
         keeper.wait_for(wished, timeout_seconds)
         status = keeper.status()

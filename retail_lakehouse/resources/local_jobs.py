@@ -22,6 +22,7 @@ _STATES: dict[ProcessState, JobState] = {
     ProcessState.STOPPED: JobState.STOPPED,
     ProcessState.WAITING: JobState.FAILED,
     ProcessState.CRASHING: JobState.FAILED,
+    ProcessState.HALTED: JobState.FAILED,
 }
 
 

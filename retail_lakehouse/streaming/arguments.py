@@ -12,6 +12,9 @@ from typing import Any
 
 from retail_lakehouse.settings import Settings
 
+EXIT_NEEDS_A_PERSON = 3
+"""Exit status of a job that found records lost: starting it again by itself is no use."""
+
 
 @dataclass(frozen=True, slots=True)
 class JobArguments:

@@ -24,7 +24,7 @@ from retail_lakehouse.contracts.events import EventContract, event_named
 from retail_lakehouse.contracts.mark import MarkError
 from retail_lakehouse.dedupe.key_index import KeyIndex
 from retail_lakehouse.streaming import checkpoint, kafka, startup
-from retail_lakehouse.streaming.arguments import JobArguments
+from retail_lakehouse.streaming.arguments import EXIT_NEEDS_A_PERSON, JobArguments
 from retail_lakehouse.streaming.iceberg import TableNotReadyError
 from retail_lakehouse.streaming.kafka import KafkaUnavailableError
 from retail_lakehouse.streaming.lock import JvmFileLock, LockHeldError, SingleRun, TopicLock
@@ -55,7 +55,7 @@ def run_streaming_job(event_name: str, argv: Sequence[str]) -> int:
         return StreamingJob(spark, arguments, event_named(event_name)).run()
     except (startup.LossError, MarkError) as error:
         logger.error("%s", error)
-        return startup.EXIT_LOSS
+        return EXIT_NEEDS_A_PERSON
     except (
         LockHeldError,
         KafkaUnavailableError,

@@ -3,7 +3,7 @@
 Here: topic and marks compared, and the offsets to start from. Not here: Spark.
 
 A job never steps over a loss by itself: it stops with a sentence that says what is gone and how to
-accept it. Exit status 3 tells the supervisor that starting again by itself is no use.
+accept it, and with an exit status that keeps the supervisor from starting it again by itself.
 """
 
 import logging
@@ -13,8 +13,6 @@ from retail_lakehouse.contracts.mark import Mark
 from retail_lakehouse.streaming.kafka import EARLIEST, TopicFacts
 
 logger = logging.getLogger(__name__)
-
-EXIT_LOSS = 3
 
 
 class LossError(RuntimeError):

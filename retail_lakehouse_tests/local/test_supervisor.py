@@ -143,6 +143,29 @@ def test_a_start_right_after_a_stop_is_neither_dropped_nor_left_unwatched(
     until(lambda: supervisor.status()["one"].pid not in (None, before), seconds=5.0)
 
 
+def test_a_process_that_asks_for_a_person_is_not_started_again_by_itself(tmp_path: Path) -> None:
+    lost = CommandUnit(
+        tmp_path,
+        "job",
+        lambda: Command([sys.executable, "-c", "import sys; sys.exit(3)"]),
+        final_exit_codes=frozenset({3}),
+    )
+    supervisor = Supervisor(tmp_path, [lost])
+    supervisor.open()
+    try:
+        supervisor.ask("start", "job")
+        until(lambda: supervisor.status()["job"].state is ProcessState.HALTED)
+        time.sleep(2 * keeper.BACKOFF_SECONDS[0])
+        halted = supervisor.status()["job"]
+        assert halted.state is ProcessState.HALTED
+        assert halted.restarts == 0
+        assert "Starting it again by itself is no use" in halted.message
+        supervisor.ask("start", "job")
+        until(lambda: supervisor.status()["job"].restarts == 1)
+    finally:
+        supervisor.close()
+
+
 class Troubled:
     """A unit that raises what is thrown at it."""
 
@@ -172,6 +195,9 @@ class Troubled:
 
     def last_exit(self) -> str:
         return "no exit code"
+
+    def needs_a_person(self) -> bool:
+        return False
 
 
 def _raise_next(errors: list[Exception]) -> None:
