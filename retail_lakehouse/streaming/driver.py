@@ -121,7 +121,9 @@ class StreamingJob:
             if query is not None and query.isActive:
                 query.stop()
             self._index.close()
-            # A commit that still runs is the JVM's: the lock goes with its process.
+            if query is None or not query.isActive:
+                # Else a commit may still run in the JVM: the lock goes with its process.
+                self._lock.release()
         return 0
 
     def _asked_to_stop(self, _number: int, _frame: FrameType | None) -> None:
