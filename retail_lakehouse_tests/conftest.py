@@ -33,14 +33,16 @@ MakeTopic = Callable[..., str]
 
 
 _CACHE_VARIABLE = f"{ENV_PREFIX}CACHE_DIR"
+# Read before the variables are taken away: a test that names no cache must not write into this one.
+_CACHE = Path(os.environ.get(_CACHE_VARIABLE) or Path(__file__).parents[1] / ".lakehouse" / "cache")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _only_the_cache_is_told() -> Iterator[None]:
-    """Whatever settings the developer's shell has, tests see the defaults; the cache stays."""
+def _no_settings_are_told() -> Iterator[None]:
+    """Whatever settings the developer's shell has, tests see the defaults."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
-            if name.upper().startswith(ENV_PREFIX) and name != _CACHE_VARIABLE:
+            if name.upper().startswith(ENV_PREFIX):
                 patch.delenv(name)
         yield
 
@@ -48,8 +50,7 @@ def _only_the_cache_is_told() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def cache_dir() -> Path:
     """The cache that outlives test runs, so that jars are fetched once a machine."""
-    told = os.environ.get(_CACHE_VARIABLE, "")
-    return Path(told) if told else Path(__file__).parents[1] / ".lakehouse" / "cache"
+    return _CACHE
 
 
 @pytest.fixture(scope="session")
