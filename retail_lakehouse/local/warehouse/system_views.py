@@ -1,8 +1,9 @@
 """The system views that a client reads: what they are called, their columns, and their rows.
 
 Here: SVV_MV_INFO, SYS_MV_REFRESH_HISTORY, SYS_QUERY_HISTORY, the SVV_* lists of schemas, tables
-and columns, and LOCAL_MV_DETAIL, which exists only here (for `status` and tests, never for code
-that also runs on AWS). Not here: how they are put into a query (`translation.py`).
+and columns, and two that exist only here, never for code that also runs on AWS: LOCAL_MV_DETAIL
+(for `status` and tests) and LOCAL_MV_DIGEST (for long runs). Not here: how they are put into a
+query (`translation.py`).
 
 Source: aws.md 1.10 for columns and texts; SVV_MV_INFO tells the truth about `is_stale`, which
 Redshift may not.
@@ -17,6 +18,7 @@ from typing import Any
 import duckdb
 
 from retail_lakehouse.local.warehouse import datatypes, registry
+from retail_lakehouse.local.warehouse.digests import view_digests
 from retail_lakehouse.local.warehouse.errors import WarehouseError
 from retail_lakehouse.local.warehouse.history import QueryHistory
 from retail_lakehouse.local.warehouse.lake import Lake
@@ -81,6 +83,10 @@ def _detail(s: Sources) -> Rows:
         )
         for view in registry.materialized_views(s.cursor)
     ]
+
+
+def _digests(s: Sources) -> Rows:
+    return view_digests(s.cursor)
 
 
 def _query_history(s: Sources) -> Rows:
@@ -210,6 +216,10 @@ SYSTEM_VIEWS: Mapping[str, SystemView] = {
             "schema_name name generation:bigint segment_count:bigint segment_rows:bigint base note"
         ),
         _detail,
+    ),
+    "local_mv_digest": SystemView(
+        _columns_of("schema_name name base refresh_count:bigint columns row_count:bigint digest"),
+        _digests,
     ),
     "svv_external_schemas": SystemView(
         _columns_of("eskind:int schemaname esowner:int databasename esoptions"), _external_schemas

@@ -1,5 +1,6 @@
 """What an incremental view shows after every kind of change to its tables."""
 
+import json
 from random import Random
 from typing import Any
 
@@ -9,7 +10,7 @@ from retail_lakehouse.local.warehouse.engine import Engine
 from retail_lakehouse.local.warehouse.errors import WarehouseError
 from retail_lakehouse.local.warehouse.refresh import INCREMENTAL, RECOMPUTED, UP_TO_DATE, FoldLimits
 from retail_lakehouse.local.warehouse.session import Session
-from retail_lakehouse_tests.local.warehouse.conftest import Asker, TinyLake, engine_over
+from retail_lakehouse_tests.local.warehouse.conftest import DATABASE, Asker, TinyLake, engine_over
 
 HOURLY = """
     SELECT event_date, event_hour, store_id,
@@ -381,3 +382,50 @@ def test_the_refresh_history_counts_microseconds(hourly: Asker, lake: TinyLake) 
     assert (kind, name) == ("Manual", "hourly")
     assert 1_000 < duration < 60_000_000
     assert seconds <= duration / 1_000_000 + 1
+
+
+DIGEST = (
+    "SELECT refresh_count, row_count, digest, base, columns FROM local_mv_digest "
+    "WHERE schema_name = 'mart' AND name = 'hourly'"
+)
+
+
+def test_the_digest_is_that_of_the_rows_and_tells_how_far_they_go(
+    hourly: Asker, lake: TinyLake
+) -> None:
+    seen = set()
+    for number, count in enumerate((30, 1, 60), 1):
+        lake.land(count)
+        refresh(hourly, "hourly", "hourly")
+        ((refreshes, rows, digest, base, columns),) = hourly.rows(DIGEST)
+        row = ", ".join(name for name, _ in json.loads(columns))
+        told = f"SELECT count(*), sum(hash({row}))::VARCHAR FROM mart.hourly"
+        assert hourly.session.cursor.execute(told).fetchone() == (rows, digest)
+        assert refreshes == number
+        folded = json.loads(base)[f"{DATABASE}.events"]
+        assert folded["until"] == {str(p): offset for p, offset in lake.next_offset.items()}
+        assert folded["snapshot_id"] == lake.events.metadata.current_snapshot_id
+        assert json.loads(columns)[:2] == [["event_date", "DATE"], ["event_hour", "INTEGER"]]
+        seen.add(digest)
+    assert len(seen) == 3
+
+
+def test_the_digest_is_of_one_moment_inside_a_transaction(hourly: Asker, lake: TinyLake) -> None:
+    other = Asker(Session(hourly.session.engine, 2))
+    other.do("BEGIN")
+    before = other.rows(DIGEST)
+    lake.land(30)
+    refresh(hourly, "hourly")
+    assert other.rows(DIGEST) == before
+    other.do("COMMIT")
+    assert other.rows(DIGEST) == hourly.rows(DIGEST) != before
+    other.session.close()
+
+
+def test_a_digest_of_an_empty_view_and_of_no_view(ask: Asker) -> None:
+    assert ask.rows("SELECT * FROM local_mv_digest") == []
+    ask.do(
+        "CREATE MATERIALIZED VIEW mart.nothing AUTO REFRESH NO AS SELECT store_id, COUNT(*) AS n "
+        "FROM lake.events WHERE event_type = 'none' GROUP BY 1"
+    )
+    assert ask.rows("SELECT row_count, digest FROM local_mv_digest") == [(0, "0")]

@@ -1,0 +1,1 @@
+SELECT {view_id}, {columns}, count(*), coalesce(sum(hash({row})), 0)::HUGEINT::VARCHAR FROM {view}
