@@ -2,9 +2,10 @@
 
     python -m benchmarks.long_run --minutes 75 --events-per-second 3000
 
-Starts the platform on a fresh state folder and free ports, samples it, kills parts of it, compares
-the views with a recomputation as it goes, and ends with `verify` and a look for processes left
-behind. Written: `benchmarks/results/long_run.md` and `.json`. Exits 1 if anything did not hold.
+Starts the platform on a fresh state folder and free ports, samples it, kills parts of it, writes
+down the views' digests after every refresh, compares the views with a recomputation now and then,
+and ends with `verify` and a look for processes left behind. Written:
+`benchmarks/results/long_run.md` and `.json`. Exits 1 if anything did not hold.
 
 Belongs here: the order of things. Doesn't belong here: what a sample is (`stack_samples.py`), what
 is broken (`stack_faults.py`), figures and words (`long_run_report.py`).
@@ -27,6 +28,7 @@ import psutil  # type: ignore[import-untyped]
 from benchmarks.long_run_report import LongRun, Parity, markdown, recoveries, to_json
 from benchmarks.stack_faults import Fault, planned_faults
 from benchmarks.stack_samples import Sampler, machine
+from benchmarks.view_digests import DigestRecorder
 from retail_lakehouse.local import ports
 from retail_lakehouse.local.control import SupervisorClient
 from retail_lakehouse.local.recompute.check import check_views
@@ -66,8 +68,10 @@ def main() -> int:
     try:
         _start(run, state, environment, options.events_per_second)
         settings = Settings.load(read_settings(state))
+        recorder = DigestRecorder(settings)
+        recorder.start()
         _watch(run, settings, options)
-        _close(run, settings, environment)
+        _close(run, settings, environment, recorder)
     finally:
         _stop(run, state, environment)
         if run.samples:
@@ -92,7 +96,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--events-per-second", type=float, default=3000.0)
     parser.add_argument("--state-dir", help="a fresh folder; a temporary one if not given")
     parser.add_argument("--no-faults", action="store_true", help="kill nothing")
-    parser.add_argument("--parity-seconds", type=float, default=60.0, help="0: only at the end")
+    parser.add_argument("--parity-seconds", type=float, default=600.0, help="0: only at the end")
     parser.add_argument("--name", default="long_run", help="name of the files in results/")
     return parser.parse_args()
 
@@ -200,7 +204,9 @@ def parity_check(run: LongRun, settings: Settings) -> float:
     return took
 
 
-def _close(run: LongRun, settings: Settings, environment: dict[str, str]) -> None:
+def _close(
+    run: LongRun, settings: Settings, environment: dict[str, str], recorder: DigestRecorder
+) -> None:
     """Stops the simulator, has everything catch up, verifies, compares the views once more."""
     SupervisorClient(settings.root).request("stop", "simulator")
     wait = ["verify", "--wait", str(VERIFY_WAIT_SECONDS)]
@@ -209,6 +215,8 @@ def _close(run: LongRun, settings: Settings, environment: dict[str, str]) -> Non
     run.verify_lines = lines
     run.verify_ok = answer.returncode == 0
     _call(["views", "refresh"], settings.root, environment)
+    recorder.stop()
+    run.digest_looks, run.digests_unchanged = recorder.looks, recorder.unchanged
     parity_check(run, settings)
     run.final_parity_ok = run.parity[-1].equal
 

@@ -53,6 +53,8 @@ class LongRun:
     faults: list[Fault] = field(default_factory=list)
     parity: list[Parity] = field(default_factory=list)
     final_parity_ok: bool = False
+    digest_looks: int = 0
+    digests_unchanged: int = 0
     verify_lines: list[str] = field(default_factory=list)
     verify_ok: bool = False
     stop_seconds: float = 0.0
@@ -151,6 +153,8 @@ def to_json(run: LongRun) -> dict[str, Any]:
         ],
         "parity": [asdict(each) for each in run.parity],
         "final_parity_ok": run.final_parity_ok,
+        "digest_looks": run.digest_looks,
+        "digests_unchanged": run.digests_unchanged,
         "verify": run.verify_lines,
         "stop_seconds": round(run.stop_seconds, 1),
         "left_behind": run.left_behind,

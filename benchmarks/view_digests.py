@@ -1,0 +1,116 @@
+"""Every refresh of a run written down: what each materialized view's digest was after it.
+
+Belongs here: when the digests are read, and what becomes of a refresh after which they could not
+be. Doesn't belong here: what is read and its file (`local/recompute/captured.py`).
+
+Nothing is asked of the warehouse but after a refresh, whose end is seen in
+`run/view_refreshes.json`, and after its own start: a server that was killed in the middle of a
+session may have refreshed views of which nobody could write that down.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from retail_lakehouse.local.processes import recorded
+from retail_lakehouse.local.recompute.captured import (
+    CapturedDigest,
+    NotCaptured,
+    append_lines,
+    capture,
+    digests_file,
+)
+from retail_lakehouse.settings import Settings
+from retail_lakehouse.warehouse.client import WarehouseClient
+from retail_lakehouse.warehouse.errors import WarehouseError
+from retail_lakehouse.warehouse.refresh_record import read_records
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5
+LABEL = "view-digests"
+
+
+@dataclass(slots=True)
+class DigestRecorder:
+    """Reads the digests after each refresh of a state folder's views.
+
+    `looks` counts the times they were read, `unchanged` the views that said what they had said
+    before and so got no line.
+    """
+
+    settings: Settings
+    looks: int = 0
+    unchanged: int = 0
+    _server: tuple[int, float] | None = None
+    _restarted: bool = False
+    _seen: dict[str, int] = field(default_factory=dict)
+    _waiting: dict[str, int] = field(default_factory=dict)
+    _why: str = ""
+    _newest: dict[str, CapturedDigest] = field(default_factory=dict)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Looks out for refreshes on a thread of its own until `stop`."""
+        self._thread = threading.Thread(target=self._run, name=LABEL, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread; a refresh since its last look is read first."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.look()
+        self._give_up({})
+
+    def look(self) -> None:
+        """Reads the digests if a refresh has ended, or a server started, since the last time."""
+        server = self._running_server()
+        self._restarted |= server != self._server
+        self._server = server
+        ended = {name: r.refreshed_at_ms for name, r in read_records(self.settings.root).items()}
+        if ended != self._seen:
+            new = {name: at for name, at in ended.items() if self._seen.get(name) != at}
+            self._give_up(new)
+            self._waiting |= new
+            self._seen = ended
+        if (self._waiting or self._restarted) and self._read(ended):
+            self._waiting, self._restarted = {}, False
+
+    def _run(self) -> None:
+        while not self._stopping.wait(POLL_SECONDS):
+            self.look()
+
+    def _running_server(self) -> tuple[int, float] | None:
+        record = recorded(self.settings.root, ["warehouse"]).get("warehouse")
+        return None if record is None else (record.pid, record.create_time)
+
+    def _read(self, ended: Mapping[str, int]) -> bool:
+        try:
+            with WarehouseClient.from_settings(self.settings).session(LABEL) as session:
+                digests = capture(session, round(time.time() * 1000), ended)
+        except (WarehouseError, OSError) as error:
+            self._why = f"{type(error).__name__}: {error}"
+            return False
+        self.looks += 1
+        new = [each for each in digests if not self._is_known(each)]
+        self.unchanged += len(digests) - len(new)
+        self._newest |= {each.view: each for each in new}
+        append_lines(digests_file(self.settings.root), new)
+        return True
+
+    def _is_known(self, digest: CapturedDigest) -> bool:
+        newest = self._newest.get(digest.view)
+        return newest is not None and newest.says_the_same(digest)
+
+    def _give_up(self, new: Mapping[str, int]) -> None:
+        """Writes down that the views which are `new` again were never read since before."""
+        lost = {name: at for name, at in self._waiting.items() if not new or name in new}
+        for at in sorted(set(lost.values())):
+            views = tuple(sorted(name for name, moment in lost.items() if moment == at))
+            logger.warning("No digest after the refresh of %s: %s", ", ".join(views), self._why)
+            append_lines(digests_file(self.settings.root), [NotCaptured(at, views, self._why)])
+        self._waiting = {name: at for name, at in self._waiting.items() if name not in lost}
