@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from retail_lakehouse.cli import app
 from retail_lakehouse.commands.options import load_settings
+from retail_lakehouse.contracts.tables import TABLES
 from retail_lakehouse.contracts.topics import TOPICS
 from retail_lakehouse.local.supervisor import hold
 from retail_lakehouse.settings import SettingsError
@@ -128,9 +129,10 @@ def test_reset_asks_first_and_is_refused_while_dev_runs(tmp_path: Path) -> None:
     assert not (tmp_path / "kafka").exists()
 
 
-def test_the_contracts_are_exported_for_every_topic(tmp_path: Path) -> None:
+def test_the_contracts_are_exported_for_every_topic_and_table(tmp_path: Path) -> None:
     answer = CliRunner().invoke(app, ["contracts", "export", str(tmp_path)])
     assert answer.exit_code == 0
     assert {path.name for path in tmp_path.iterdir()} == {
-        f"{topic.name}.schema.json" for topic in TOPICS
+        *(f"{topic.name}.schema.json" for topic in TOPICS),
+        *(f"retail_iceberg.{table.name}.columns.json" for table in TABLES),
     }

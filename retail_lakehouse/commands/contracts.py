@@ -1,4 +1,4 @@
-"""`retail-lakehouse contracts`: what producers need to know.
+"""`retail-lakehouse contracts`: what producers, and readers of the warehouse, need to know.
 
 Belongs here: options and output. Doesn't belong here: the contracts (`contracts/`).
 """
@@ -10,20 +10,21 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="The contracts, for producers.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="The contracts, for others.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()
 def _group() -> None:
-    """The contracts, for producers."""
+    """The contracts, for others."""
 
 
 @app.command()
 def export(
     folder: Annotated[Path, typer.Argument(help="Where to write the files.")] = Path("schemas"),
 ) -> None:
-    """Write a JSON Schema for each event."""
+    """Write a JSON Schema for each event, and each table's columns as Redshift lists them."""
     from retail_lakehouse.contracts.json_schema import export_json_schemas
+    from retail_lakehouse.contracts.redshift_types import export_external_columns
 
-    for path in export_json_schemas(folder):
+    for path in (*export_json_schemas(folder), *export_external_columns(folder)):
         typer.echo(str(path))

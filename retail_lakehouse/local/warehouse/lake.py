@@ -31,12 +31,13 @@ NAME_MAPPING = "schema.name-mapping.default"
 
 @dataclass(frozen=True, slots=True)
 class LakeColumn:
-    """A column: Iceberg field id, name, DuckDB's type for it, Redshift's name of the type."""
+    """A column: Iceberg field id, name, DuckDB's type, Redshift's name of the type, NULL or not."""
 
     field_id: int
     name: str
     duckdb_type: str
     redshift_type: str
+    is_required: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +242,9 @@ def _column(field: dict[str, Any]) -> LakeColumn | None:
     decimal = _DECIMAL.fullmatch(kind)
     if decimal:
         name = f"decimal({decimal[1]},{decimal[2]})"
-        return LakeColumn(field["id"], field["name"], name.upper(), name)
-    types = _TYPES.get(kind)
-    return None if types is None else LakeColumn(field["id"], field["name"], *types)
+        types: tuple[str, str] | None = (name.upper(), name)
+    else:
+        types = _TYPES.get(kind)
+    if types is None:
+        return None
+    return LakeColumn(field["id"], field["name"], *types, field["required"])

@@ -128,7 +128,10 @@ def _external_tables(s: Sources) -> Rows:
 
 def _external_columns(s: Sources) -> Rows:
     return [
-        (s.database, schema, table.name, column.name, column.redshift_type, number, 0)
+        (
+            *(s.database, schema, table.name, column.name, column.redshift_type, number, 0),
+            "false" if column.is_required else "true",
+        )
         for schema, database in registry.external_schemas(s.cursor).items()
         for table in (s.lake.table(database, name) for name in s.lake.tables(database))
         for number, column in enumerate(table.columns, 1)
@@ -157,7 +160,7 @@ def _columns(s: Sources) -> Rows:
         for number, (column, kind) in enumerate(columns, 1):
             declared = datatypes.from_duckdb(kind).name
             rows.append((s.database, schema, name, column, number, declared, "YES"))
-    rows += [(s.database, r[1], r[2], r[3], r[5], r[4], "YES") for r in _external_columns(s)]
+    rows += [(*r[:4], r[5], r[4], "NO" if r[7] == "false" else "YES") for r in _external_columns(s)]
     return rows
 
 
@@ -231,7 +234,7 @@ SYSTEM_VIEWS: Mapping[str, SystemView] = {
     "svv_external_columns": SystemView(
         _columns_of(
             "redshift_database_name schemaname tablename columnname external_type columnnum:int "
-            "part_key:int"
+            "part_key:int is_nullable"
         ),
         _external_columns,
     ),
