@@ -2,13 +2,12 @@
 
 Here: specs, which views are due, one refresh (the Materialize button's and the sensor's) and its
 metadata. Not here: the SQL (`contracts/`), the session (`resources/warehouse.py`), the tick
-(`sensors/views.py`).
+(`sensors/views.py`), what plain views show by now (`plain_views.py`).
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -21,6 +20,7 @@ from retail_lakehouse.assets.keys import (
     table_key_named,
     view_key,
 )
+from retail_lakehouse.assets.plain_views import new_row_counts, views_to_count
 from retail_lakehouse.assets.stream import HOUR_MS, now_ms
 from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
 from retail_lakehouse.contracts.tables import TABLES, TableContract
@@ -33,7 +33,7 @@ from retail_lakehouse.contracts.views import (
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.warehouse import WarehouseResource
 from retail_lakehouse.settings import Settings
-from retail_lakehouse.warehouse.refresh_record import ViewRecord, write_records
+from retail_lakehouse.warehouse.refresh_record import ViewRecord, read_row_counts, write_records
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
@@ -88,17 +88,24 @@ def refresh_and_record(
     views: Sequence[ViewContract],
     warehouse: WarehouseResource,
     bases: Mapping[str, BaseLook | str],
-    root: Path,
+    settings: Settings,
     label: str,
     patience_seconds: float = 0.0,
+    counts_since_ms: int = 0,
 ) -> "list[RefreshResult]":
     """Refreshes the views in one session, writes down what came of it, and returns that.
+
+    Plain views whose count is due are counted in the same session; a count from before
+    `counts_since_ms` is due.
 
     Raises:
         WarehouseError: there is no session, it broke, or the views were never created.
     """
-    results = warehouse.refresh(views, label, patience_seconds)
-    at = now_ms()
+    counts = read_row_counts(settings.root)
+    names = {view.name for view in views}
+    to_count = views_to_count(names, counts, settings.refresh_seconds, counts_since_ms, now_ms())
+    refreshed = warehouse.refresh(views, label, patience_seconds, to_count)
+    results, at = refreshed.results, now_ms()
     sources = {view.name: view.source_tables for view in views}
     records = {
         result.view: ViewRecord(
@@ -119,8 +126,9 @@ def refresh_and_record(
         for result in results
         if result.ok
     }
-    if records:
-        write_records(root, records)
+    counted = new_row_counts(refreshed.row_counts, counts, at)
+    if records or counted:
+        write_records(settings.root, {**records, **counted})
     return results
 
 
@@ -165,47 +173,6 @@ def view_materialization(
     )
 
 
-def plain_views_over(refreshed: Collection[str]) -> list[ViewContract]:
-    """The plain views that show something new once the materialized ones named are refreshed.
-
-    A plain view over tables alone always shows the newest: it comes along with any refresh.
-    """
-    return [
-        view
-        for view in VIEWS
-        if not view.is_materialized
-        and (not (under := materialized_under(view)) or not under.isdisjoint(refreshed))
-    ]
-
-
-def materialized_under(view: ViewContract) -> set[str]:
-    """Names of the materialized views that a plain view reads, through other plain ones too."""
-    by_name = {each.qualified_name: each for each in VIEWS}
-    found: set[str] = set()
-    for name in view.depends_on:
-        below = by_name.get(name)
-        if below is not None:
-            found |= {below.name} if below.is_materialized else materialized_under(below)
-    return found
-
-
-def plain_view_materialization(
-    view: ViewContract, records: Mapping[str, ViewRecord], at_ms: int
-) -> dg.AssetMaterialization:
-    """What a plain view shows by now: as new as the oldest of the materialized views under it."""
-    under = [records[name] for name in sorted(materialized_under(view)) if name in records]
-    newest = [each.newest_event_ms for each in under if each.newest_event_ms is not None]
-    metadata: dict[str, Any] = {}
-    if newest and len(newest) == len(under):
-        metadata["newest_event"] = moment(min(newest))
-        metadata["age_seconds"] = seconds_between(min(newest), at_ms)
-    return dg.AssetMaterialization(
-        asset_key=view_key(view),
-        description="Computed when it is queried; shows what the views under it hold.",
-        metadata=metadata,
-    )
-
-
 def materialized_view_assets(settings: Settings) -> dg.AssetsDefinition:
     """The materialized views; Materialize refreshes the chosen ones in one warehouse session."""
     by_key = {view_key(view): view for view in MATERIALIZED_VIEWS}
@@ -229,7 +196,7 @@ def materialized_view_assets(settings: Settings) -> dg.AssetsDefinition:
                 chosen,
                 warehouse,
                 bases,
-                settings.root,
+                settings,
                 f"dagster-run:{context.run.run_id}",
                 BUTTON_PATIENCE_SECONDS,
             )

@@ -76,12 +76,18 @@ def page(told: Mapping[str, object]) -> list[str]:
         ]
         lines += ["", *_table(heads, rows)]
     views = [
-        (name.rpartition(".")[2], v["rows"], v["age_seconds"], v["refresh_seconds"])
+        (
+            name.rpartition(".")[2],
+            v["rows"],
+            v["rows_age_seconds"],
+            v["age_seconds"],
+            v["refresh_seconds"],
+        )
         for name, v in _items(told["views"])
-        if v["refreshed_age_seconds"] is not None
+        if v["refreshed_age_seconds"] is not None or v["rows"] is not None
     ]
     if views:
-        lines += ["", *_table(("view", "rows", "age s", "refresh s"), views)]
+        lines += ["", *_table(("view", "rows", "counted s", "age s", "refresh s"), views)]
     problems = told["problems"]
     if isinstance(problems, list) and problems:
         lines += ["", "Problems", *(f"- {problem}" for problem in problems)]

@@ -55,7 +55,7 @@ def refresh(
         wished or MATERIALIZED_VIEWS,
         WarehouseResource.of(settings),
         look_at_bases(IcebergCatalogResource.of(settings)),
-        settings.root,
+        settings,
         "cli:views-refresh",
         _PATIENCE_SECONDS,
     )

@@ -18,7 +18,12 @@ from retail_lakehouse.contracts.view_contract import ViewContract
 from retail_lakehouse.contracts.views import VIEWS
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.landing import newest_landed_ms
-from retail_lakehouse.warehouse.refresh_record import ViewRecord, read_records
+from retail_lakehouse.warehouse.refresh_record import (
+    RowCount,
+    ViewRecord,
+    read_records,
+    read_row_counts,
+)
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -69,14 +74,16 @@ class TableFacts:
 
 @dataclass(frozen=True, slots=True)
 class ViewFacts:
-    """One view as its last refresh left it; None where nothing is known.
+    """One view as its last refresh left it; None where nothing is known. Times in epoch ms.
 
-    A plain view is as fresh as the oldest of the materialized views that it reads.
+    A plain view is as fresh as the oldest of the materialized views that it reads. `counted_ms` is
+    when its `rows` were counted, which is not with every refresh.
     """
 
     name: str
     materialized: bool
     rows: int | None
+    counted_ms: int | None
     newest_ms: int | None
     refreshed_ms: int | None
     refresh_seconds: float | None
@@ -208,12 +215,16 @@ def _table_facts(
 
 def read_views(root: Path) -> list[ViewFacts]:
     """Every view of the contract, with what its last refresh left."""
-    records = read_records(root)
-    return [_view_facts(view, records) for view in VIEWS]
+    records, counts = read_records(root), read_row_counts(root)
+    return [_view_facts(view, records, counts.get(view.name)) for view in VIEWS]
 
 
-def _view_facts(view: ViewContract, records: Mapping[str, ViewRecord]) -> ViewFacts:
+def _view_facts(
+    view: ViewContract, records: Mapping[str, ViewRecord], count: RowCount | None
+) -> ViewFacts:
     record = records.get(view.name)
+    if count is None and record is not None:
+        count = RowCount(record.rows, record.refreshed_at_ms, record.refreshed_at_ms)
     sources = [records.get(name) for name in _materialized_sources(view)]
     known = [source for source in sources if source is not None]
     newest = [r.newest_event_ms for r in known if r.newest_event_ms is not None]
@@ -222,7 +233,8 @@ def _view_facts(view: ViewContract, records: Mapping[str, ViewRecord]) -> ViewFa
     return ViewFacts(
         name=view.qualified_name,
         materialized=view.is_materialized,
-        rows=record.rows if record else None,
+        rows=count.rows if count else None,
+        counted_ms=count.rows_at_ms if count else None,
         newest_ms=min(newest) if newest and len(newest) == len(sources) else None,
         refreshed_ms=min(refreshed) if refreshed and len(refreshed) == len(sources) else None,
         refresh_seconds=record.duration_seconds if record else None,

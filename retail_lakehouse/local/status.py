@@ -276,9 +276,11 @@ def _table_json(table: TableFacts, topics: Sequence[TopicFacts], now_ms: float) 
 
 
 def _view_json(view: ViewFacts, now_ms: float) -> Json:
+    """`rows` were counted `rows_age_seconds` ago: a plain view's not with every refresh."""
     return {
         "materialized": view.materialized,
         "rows": view.rows,
+        "rows_age_seconds": _age(view.counted_ms, now_ms),
         "age_seconds": _age(view.newest_ms, now_ms),
         "refreshed_age_seconds": _age(view.refreshed_ms, now_ms),
         "refresh_seconds": view.refresh_seconds,

@@ -1,4 +1,4 @@
-"""The warehouse as a resource: refreshing views, in one session, and nothing else.
+"""The warehouse as a resource: refreshing views, in one session, and nothing apart from it.
 
 Here: opening that session with a label that leads back to the run or sensor. Not here: SQL and
 system views (`retail_lakehouse.warehouse`). Every query bills on Redshift, so there is no method
@@ -6,7 +6,8 @@ to just look.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from retail_lakehouse.contracts.views import ViewContract
@@ -18,13 +19,28 @@ if TYPE_CHECKING:
 _BUSY_POLL_SECONDS = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What came of one session: a result a view, and the plain views' rows by name.
+
+    A plain view that was asked for and not counted has None.
+    """
+
+    results: "list[RefreshResult]"
+    row_counts: Mapping[str, int | None] = field(default_factory=dict)
+
+
 class WarehouseResource(PlatformResource):
     """The warehouse that holds the views."""
 
     def refresh(
-        self, views: Sequence[ViewContract], label: str, patience_seconds: float = 0.0
-    ) -> "list[RefreshResult]":
-        """Refreshes the views in one session and returns a result for each.
+        self,
+        views: Sequence[ViewContract],
+        label: str,
+        patience_seconds: float = 0.0,
+        plain_views: Sequence[ViewContract] = (),
+    ) -> Refreshed:
+        """Refreshes `views` and then counts the rows of `plain_views`, in one session.
 
         A view whose refresh is under way elsewhere is tried again for `patience_seconds`.
 
@@ -33,6 +49,7 @@ class WarehouseResource(PlatformResource):
         """
         from retail_lakehouse.warehouse.client import WarehouseClient
         from retail_lakehouse.warehouse.refresh import RefreshOutcome, refresh_views
+        from retail_lakehouse.warehouse.refresh_rows import count_rows
 
         deadline = time.monotonic() + patience_seconds
         with WarehouseClient.from_settings(self.platform()).session(label) as session:
@@ -40,6 +57,7 @@ class WarehouseResource(PlatformResource):
             while True:
                 busy = [v for v in views if results[v.name].outcome is RefreshOutcome.BUSY]
                 if not busy or time.monotonic() >= deadline:
-                    return [results[view.name] for view in views]
+                    counts = count_rows(session, plain_views)
+                    return Refreshed([results[view.name] for view in views], counts)
                 time.sleep(_BUSY_POLL_SECONDS)
                 results |= {result.view: result for result in refresh_views(session, busy)}

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 import dagster as dg
 
 from retail_lakehouse.assets.keys import view_key
+from retail_lakehouse.assets.plain_views import plain_view_materialization, plain_views_over
 from retail_lakehouse.assets.stream import now_ms
 from retail_lakehouse.assets.views import (
     due_views,
     look_at_bases,
-    plain_view_materialization,
-    plain_views_over,
     refresh_and_record,
     view_materialization,
 )
@@ -26,7 +25,12 @@ from retail_lakehouse.resources.warehouse import WarehouseResource
 from retail_lakehouse.sensors.edges import Edge, Memory
 from retail_lakehouse.sensors.reports import check_events, tick_sentence
 from retail_lakehouse.settings import Settings
-from retail_lakehouse.warehouse.refresh_record import ViewRecord, read_records
+from retail_lakehouse.warehouse.refresh_record import (
+    RowCount,
+    ViewRecord,
+    read_records,
+    read_row_counts,
+)
 
 SESSION_LABEL = "dagster-sensor:refresh_due_views"
 
@@ -34,7 +38,8 @@ ViewEvent = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluat
 
 
 def views_sensor(settings: Settings) -> dg.SensorDefinition:
-    """Refreshes due views every `refresh_seconds`."""
+    """Refreshes due views every `refresh_seconds`; the first time it counts the plain ones too."""
+    started_ms = now_ms()
 
     @dg.sensor(
         name="refresh_due_views",
@@ -59,7 +64,14 @@ def views_sensor(settings: Settings) -> dg.SensorDefinition:
         outages: dict[str, str] = {}
         if due:
             try:
-                results = refresh_and_record(due, warehouse, bases, settings.root, SESSION_LABEL)
+                results = refresh_and_record(
+                    due,
+                    warehouse,
+                    bases,
+                    settings,
+                    SESSION_LABEL,
+                    counts_since_ms=started_ms,
+                )
             except WarehouseError as error:
                 outages = {view.name: str(error) for view in due}
             else:
@@ -70,7 +82,8 @@ def views_sensor(settings: Settings) -> dg.SensorDefinition:
                     elif result.outcome is RefreshOutcome.FAILED:
                         outages[view.name] = result.status
         at, records = now_ms(), read_records(settings.root)
-        events += _plain_views({view.asset_key.path[-1] for view in events}, records, memory, at)
+        refreshed = {view.asset_key.path[-1] for view in events}
+        events += _plain_views(refreshed, records, read_row_counts(settings.root), memory, at)
         judged = judge_views(bases, records, outages, at)
         events += check_events(judged, memory, at)
         return dg.SensorResult(
@@ -83,11 +96,15 @@ def views_sensor(settings: Settings) -> dg.SensorDefinition:
 
 
 def _plain_views(
-    refreshed: set[str], records: Mapping[str, ViewRecord], memory: Memory, at_ms: int
+    refreshed: set[str],
+    records: Mapping[str, ViewRecord],
+    counts: Mapping[str, RowCount],
+    memory: Memory,
+    at_ms: int,
 ) -> list[dg.AssetMaterialization]:
     """Reports of the plain views, as heartbeats: there are more of them than worth a tick each."""
     return [
-        plain_view_materialization(view, records, at_ms)
+        plain_view_materialization(view, records, counts.get(view.name), at_ms)
         for view in (plain_views_over(refreshed) if refreshed else [])
         if memory.edge(view.qualified_name, "shown", at_ms) is not Edge.PERSISTING
     ]

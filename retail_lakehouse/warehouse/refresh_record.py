@@ -1,7 +1,8 @@
 """What the last refresh of each view left: a file that button, sensor and `status` share.
 
-Here: the file, reading and writing it. Not here: refreshing (`refresh.py`), or what is due. Without
-the file every view is due once; nothing else is lost with it.
+Here: the file, reading and writing it. Not here: refreshing (`refresh.py`), counting
+(`refresh_rows.py`), or what is due. Without the file every view is due once; nothing else is lost
+with it.
 """
 
 import fcntl
@@ -32,6 +33,19 @@ class ViewRecord:
     base_snapshots: dict[str, int | None] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class RowCount:
+    """A plain view's rows, as they were counted last. Times in epoch milliseconds.
+
+    Both `rows` and `rows_at_ms` are None where no count ever succeeded; `tried_at_ms` is later than
+    `rows_at_ms` where the last one did not.
+    """
+
+    rows: int | None
+    rows_at_ms: int | None
+    tried_at_ms: int
+
+
 def refreshes_file(root: Path) -> Path:
     """Where the records of a state folder stand."""
     return root / "run" / "view_refreshes.json"
@@ -39,15 +53,15 @@ def refreshes_file(root: Path) -> Path:
 
 def read_records(root: Path) -> dict[str, ViewRecord]:
     """The last refresh of each view, by its name; none where the file is missing or damaged."""
-    try:
-        told = json.loads(refreshes_file(root).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    records = ((name, _record(raw)) for name, raw in told.items()) if isinstance(told, dict) else ()
-    return {name: record for name, record in records if record is not None}
+    return {name: each for name, each in _read(root).items() if isinstance(each, ViewRecord)}
 
 
-def write_records(root: Path, new: Mapping[str, ViewRecord]) -> None:
+def read_row_counts(root: Path) -> dict[str, RowCount]:
+    """The last count of each plain view, by its name; none where there is none to be read."""
+    return {name: each for name, each in _read(root).items() if isinstance(each, RowCount)}
+
+
+def write_records(root: Path, new: Mapping[str, ViewRecord | RowCount]) -> None:
     """Puts the new records beside those of the other views; readers see all of it or nothing."""
     path, lock = refreshes_file(root), root / "locks" / "view-refreshes"
     for folder in (path.parent, lock.parent):
@@ -55,11 +69,21 @@ def write_records(root: Path, new: Mapping[str, ViewRecord]) -> None:
     with lock.open("a") as held:
         # Held for one small write, and freed by the kernel if its holder dies: no deadline.
         fcntl.flock(held, fcntl.LOCK_EX)
-        records = read_records(root) | dict(new)
+        records = _read(root) | dict(new)
         text = json.dumps({name: asdict(record) for name, record in sorted(records.items())})
         beside = path.with_suffix(".new")
         beside.write_text(text, encoding="utf-8")
         os.replace(beside, path)
+
+
+def _read(root: Path) -> dict[str, ViewRecord | RowCount]:
+    try:
+        told = json.loads(refreshes_file(root).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    entries = told.items() if isinstance(told, dict) else ()
+    records = ((name, _record(raw) or _row_count(raw)) for name, raw in entries)
+    return {name: record for name, record in records if record is not None}
 
 
 def _record(raw: Any) -> ViewRecord | None:
@@ -80,6 +104,13 @@ def _record(raw: Any) -> ViewRecord | None:
         if isinstance(snapshots, dict)
         else {},
     )
+
+
+def _row_count(raw: Any) -> RowCount | None:
+    tried_at_ms = _integer(raw.get("tried_at_ms")) if isinstance(raw, dict) else None
+    if tried_at_ms is None:
+        return None
+    return RowCount(_integer(raw.get("rows")), _integer(raw.get("rows_at_ms")), tried_at_ms)
 
 
 def _integer(value: Any) -> int | None:

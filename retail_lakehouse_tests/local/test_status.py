@@ -40,7 +40,7 @@ def table(name: str, newest_ms: int | None, **numbers: int) -> TableFacts:
 
 
 def view(newest_ms: int | None, *, materialized: bool = True) -> ViewFacts:
-    return ViewFacts("mart.v", materialized, 1, newest_ms, newest_ms, 0.1, "")
+    return ViewFacts("mart.v", materialized, 1, newest_ms, newest_ms, newest_ms, 0.1, "")
 
 
 def snapshot(at_ms: int, read: int, kind: MarkKind = MarkKind.STREAM) -> MarkedSnapshot:
@@ -109,6 +109,25 @@ def test_a_plain_view_is_as_fresh_as_the_oldest_that_it_reads(tmp_path: Path) ->
     assert by_name["mart.mv_inventory_realtime"].newest_ms == 4_000
     assert by_name["mart.mv_inventory_realtime"].refreshed_ms == 8_000
     assert by_name["mart.web_funnel"].newest_ms is None
+
+
+def test_rows_are_told_with_their_age_of_plain_views_too(tmp_path: Path) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    records = {
+        "mv_stock_newest": {"refreshed_at_ms": now_ms - 5_000, "rows": 3},
+        "stock_now": {"rows": 2, "rows_at_ms": now_ms - 90_000, "tried_at_ms": now_ms - 1_000},
+        "web_funnel": {"rows": 4, "rows_at_ms": None},
+    }
+    path = refreshes_file(tmp_path)
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(records))
+    views = collect_status(Settings.load({"state_dir": tmp_path}))["views"]
+    assert isinstance(views, dict)
+    assert (views["mart.mv_stock_newest"]["rows"], views["mart.stock_now"]["rows"]) == (3, 2)
+    assert 5 <= views["mart.mv_stock_newest"]["rows_age_seconds"] < 60
+    assert 90 <= views["mart.stock_now"]["rows_age_seconds"] < 150
+    assert views["mart.web_funnel"]["rows"] is None
+    assert views["mart.web_funnel"]["rows_age_seconds"] is None
 
 
 def test_every_view_is_listed_before_the_first_refresh(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from retail_lakehouse.contracts.views import ViewContract
 from retail_lakehouse.kafka.admin import PartitionOffsets, TopicDescription
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.job_runs import JobRun, JobState
+from retail_lakehouse.resources.warehouse import Refreshed
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.warehouse.errors import WarehouseError
 from retail_lakehouse.warehouse.refresh import RefreshOutcome, RefreshResult
@@ -83,20 +84,27 @@ class FakeJobs:
 
 @dataclass
 class FakeWarehouse:
-    """Refreshes that succeed, or an outage; counts sessions."""
+    """Refreshes that succeed, or an outage; counts sessions, and what was counted in each."""
 
     outage: str = ""
     incremental: bool = True
+    plain_rows: int | None = 7
     sessions: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    counted: list[set[str]] = field(default_factory=list)
 
     def refresh(
-        self, views: Sequence[ViewContract], label: str, patience_seconds: float = 0.0
-    ) -> list[RefreshResult]:
+        self,
+        views: Sequence[ViewContract],
+        label: str,
+        patience_seconds: float = 0.0,
+        plain_views: Sequence[ViewContract] = (),
+    ) -> Refreshed:
         """As WarehouseResource answers."""
         self.sessions.append((label, tuple(view.name for view in views)))
         if self.outage:
             raise WarehouseError(self.outage)
-        return [
+        self.counted.append({view.name for view in plain_views})
+        results = [
             RefreshResult(
                 view=view.name,
                 outcome=RefreshOutcome.REFRESHED,
@@ -112,6 +120,7 @@ class FakeWarehouse:
             )
             for view in views
         ]
+        return Refreshed(results, {view.name: self.plain_rows for view in plain_views})
 
 
 @dataclass

@@ -1,15 +1,34 @@
 import json
+import time
+from collections.abc import Callable
 
 import dagster as dg
+import pytest
 
 from retail_lakehouse.assets.keys import view_key
+from retail_lakehouse.assets.plain_views import COUNT_EVERY_REFRESHES, plain_views_over
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS, VIEWS, view_named
 from retail_lakehouse.sensors.views import views_sensor
 from retail_lakehouse.settings import Settings
+from retail_lakehouse.warehouse.refresh_record import read_row_counts
 from retail_lakehouse_tests.resources.fakes import FakeWarehouse, Lakehouse
 from retail_lakehouse_tests.sensors.conftest import Tick
 
+MATERIALIZED = {view.name for view in MATERIALIZED_VIEWS}
+PLAIN = {view.name for view in VIEWS} - MATERIALIZED
 OVER_INVENTORY = {v.name for v in MATERIALIZED_VIEWS if v.source_tables == ("inventory_events",)}
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Moves the clock on by so many seconds."""
+    real, ahead = time.time_ns, [0]
+    monkeypatch.setattr(time, "time_ns", lambda: real() + ahead[0] * 10**9)
+
+    def move(seconds: int) -> None:
+        ahead[0] += seconds
+
+    return move
 
 
 def materialized(result: dg.SensorResult) -> set[dg.AssetKey]:
@@ -83,11 +102,87 @@ def test_a_refresh_leaves_metadata_and_the_record_for_status(
     assert 3.0 <= told["age_seconds"] < 30  # type: ignore[operator]
 
     record = json.loads((settings.root / "run" / "view_refreshes.json").read_text())
-    assert set(record) == OVER_INVENTORY
+    assert set(record) == {view.name for view in VIEWS} - (MATERIALIZED - OVER_INVENTORY)
     one = record["mv_stock_newest"]
     assert one["rows"] == 42
     assert one["base_snapshots"] == {"inventory_events": snapshot}
     assert {"refreshed_at_ms", "duration_seconds", "newest_event_ms", "latency_seconds"} <= set(one)
+
+
+def test_plain_views_are_counted_by_the_first_refresh_and_then_by_one_in_twenty(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick, later: Callable[[int], None]
+) -> None:
+    sensor, warehouse = views_sensor(settings), FakeWarehouse()
+    every_seconds = COUNT_EVERY_REFRESHES * settings.refresh_seconds
+    for seconds in (0, settings.refresh_seconds, every_seconds, settings.refresh_seconds):
+        later(seconds)
+        lakehouse.commit("inventory", 1)
+        tick(sensor, iceberg=lakehouse.resource(), warehouse=warehouse)
+    over_inventory = {view.name for view in plain_views_over(OVER_INVENTORY)}
+    assert "web_funnel" not in over_inventory
+    assert warehouse.counted == [PLAIN, set(), over_inventory, set()]
+
+
+def test_a_start_counts_again_and_a_refresh_of_nothing_under_a_view_does_not(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick, later: Callable[[int], None]
+) -> None:
+    warehouse = FakeWarehouse()
+    lakehouse.commit("inventory", 1)
+    tick(views_sensor(settings), iceberg=lakehouse.resource(), warehouse=warehouse)
+    later(1)
+    restarted = views_sensor(settings)
+    lakehouse.commit("clickstream", 1)
+    tick(restarted, iceberg=lakehouse.resource(), warehouse=warehouse)
+    over_clicks = {"web_funnel", "pipeline_lag", "pipeline_age", "quarantine"}
+    assert warehouse.counted == [PLAIN, over_clicks]
+
+
+def test_an_empty_plain_view_is_counted_again_by_the_next_refresh(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick
+) -> None:
+    sensor, warehouse = views_sensor(settings), FakeWarehouse(plain_rows=0)
+    for event in ("inventory", "clickstream", "clickstream"):
+        lakehouse.commit(event, 1)
+        tick(sensor, iceberg=lakehouse.resource(), warehouse=warehouse)
+        warehouse.plain_rows = 3
+    assert "web_funnel" in warehouse.counted[1]
+    assert "stock_now" not in warehouse.counted[1]
+    assert warehouse.counted[2] == set()
+
+
+def test_a_count_that_failed_keeps_the_last_one_with_its_time_and_waits_its_turn(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick, later: Callable[[int], None]
+) -> None:
+    sensor, warehouse = views_sensor(settings), FakeWarehouse()
+    told = []
+    for seconds in (0, 1_000, 1):
+        later(seconds)
+        lakehouse.commit("inventory", 1)
+        tick(sensor, iceberg=lakehouse.resource(), warehouse=warehouse)
+        told.append(read_row_counts(settings.root)["stock_now"])
+        warehouse.plain_rows = None
+    first, second, third = told
+    assert (second.rows, second.rows_at_ms) == (7, first.rows_at_ms)
+    assert second.tried_at_ms >= first.tried_at_ms + 1_000_000
+    assert third == second
+    assert warehouse.counted[2] == set()
+
+
+def test_the_rows_of_a_plain_view_are_metadata_with_the_time_of_the_count(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick
+) -> None:
+    lakehouse.commit("inventory", 2)
+    result = tick(views_sensor(settings), iceberg=lakehouse.resource(), warehouse=FakeWarehouse())
+    key = view_key(view_named("mv_inventory_realtime"))
+    (event,) = (
+        each
+        for each in result.asset_events
+        if isinstance(each, dg.AssetMaterialization) and each.asset_key == key
+    )
+    counted_ms = read_row_counts(settings.root)["mv_inventory_realtime"].rows_at_ms
+    assert counted_ms is not None
+    assert event.metadata["dagster/row_count"].value == 7
+    assert event.metadata["rows_counted"].value == counted_ms / 1000
 
 
 def test_a_warehouse_that_is_down_turns_its_views_red_at_once_and_green_again(

@@ -1,0 +1,83 @@
+"""Counting plain views costs what was refreshed before nothing; the warehouse here is a script."""
+
+from typing import Any
+
+import pytest
+
+from retail_lakehouse.contracts.views import VIEWS
+from retail_lakehouse.warehouse.client import Session, WarehouseConfig
+from retail_lakehouse.warehouse.refresh_rows import COUNT_TIMEOUT_SECONDS, count_rows
+
+PLAIN = [view for view in VIEWS if not view.is_materialized]
+
+
+class Connection:
+    """Counts every view as 42 rows, but refuses some and breaks at one."""
+
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+        self.refused: set[str] = set()
+        self.breaks_at = ""
+        self.description: list[tuple[str]] | None = None
+
+    def cursor(self) -> "Connection":
+        return self
+
+    def close(self) -> None:
+        pass
+
+    def execute(self, sql: str, parameters: object) -> None:
+        from redshift_connector.error import InterfaceError, ProgrammingError
+
+        self.statements.append(sql)
+        self.description = None if sql.startswith("SET") else [("row_count",)]
+        view = sql.rpartition(".")[2]
+        if view in self.refused:
+            raise ProgrammingError({"C": "57014", "M": "Query cancelled on user's request"})
+        if view == self.breaks_at:
+            raise InterfaceError("connection is closed")
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        return [(42,)]
+
+
+def session_of(connection: Connection, statement_timeout_seconds: int = 600) -> Session:
+    config = WarehouseConfig(
+        "127.0.0.1", 1, "dev", statement_timeout_seconds=statement_timeout_seconds
+    )
+    return Session(connection, config, 0.0)
+
+
+def test_every_view_asked_for_is_counted_by_one_statement() -> None:
+    connection = Connection()
+    assert count_rows(session_of(connection), PLAIN) == {view.name: 42 for view in PLAIN}
+    assert len(connection.statements) == 1 + len(PLAIN)
+
+
+def test_no_view_to_count_is_no_statement() -> None:
+    connection = Connection()
+    assert count_rows(session_of(connection), []) == {}
+    assert connection.statements == []
+
+
+@pytest.mark.parametrize(("setting", "seconds"), [(600, COUNT_TIMEOUT_SECONDS), (5, 5)])
+def test_a_count_is_stopped_sooner_than_a_query_and_never_later(setting: int, seconds: int) -> None:
+    connection = Connection()
+    count_rows(session_of(connection, setting), PLAIN)
+    assert connection.statements[0] == f"SET statement_timeout TO {seconds * 1000}"
+
+
+def test_a_view_that_is_refused_does_not_keep_the_others_from_being_counted() -> None:
+    connection = Connection()
+    connection.refused = {"stock_now"}
+    counts = count_rows(session_of(connection), PLAIN)
+    assert [name for name, rows in counts.items() if rows is None] == ["stock_now"]
+
+
+def test_a_connection_that_breaks_is_asked_nothing_more_and_raises_nothing() -> None:
+    connection = Connection()
+    connection.breaks_at = PLAIN[1].name
+    counts = count_rows(session_of(connection), PLAIN)
+    assert counts[PLAIN[0].name] == 42
+    assert {rows for name, rows in counts.items() if name != PLAIN[0].name} == {None}
+    assert len(connection.statements) == 3
