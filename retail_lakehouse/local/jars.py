@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 import time
 import zipfile
 from collections.abc import Mapping
@@ -82,11 +83,16 @@ _IVY_MODULE = """\
 </ivy-module>
 """
 _MANIFEST = "manifest.json"
+_POLL_SECONDS = 0.05
 _JAR_NAME = re.compile(r"(?P<module>.+?)-\d[^/]*\.jar")
 
 
 class JarsUnavailableError(RuntimeError):
     """Jars are not in the cache and could not be fetched."""
+
+
+class FetchCancelledError(RuntimeError):
+    """The caller does not want the jars any more; what came is kept for the next time."""
 
 
 def resolve(
@@ -96,6 +102,7 @@ def resolve(
     *,
     environ: Mapping[str, str] = os.environ,
     timeout_seconds: float = 600.0,
+    cancelled: threading.Event | None = None,
 ) -> list[Path]:
     """Give the jars of one kind, fetching them if the cache doesn't hold all of them.
 
@@ -109,15 +116,18 @@ def resolve(
         java: What runs Ivy.
         environ: The environment with the network's settings.
         timeout_seconds: How long waiting for another process and fetching may take together.
+        cancelled: Once set, a fetch is ended within a moment, and no process of it stays.
 
     Returns:
         Absolute paths, sorted by name.
 
     Raises:
         JarsUnavailableError: Fetching failed or took too long.
+        FetchCancelledError: `cancelled` was set during the fetch.
         LockHeldError: Another process was at it all the time.
     """
     deadline = time.monotonic() + timeout_seconds
+    cancelled = cancelled or threading.Event()
     root = (cache_dir / "jars").absolute()
     folder = root / f"{kind}-{_fingerprint(kind)}"
     known = _read_manifest(folder)
@@ -133,13 +143,13 @@ def resolve(
         work = root / f"{folder.name}.partial"
         kept = work.exists()
         try:
-            _fetch(kind, work, cache_dir, java, environ, deadline)
+            _fetch(kind, work, cache_dir, java, environ, deadline, cancelled)
         except JarsUnavailableError:
             if not kept:
                 raise
             # What an interrupted run left may be what Ivy fails on, so once more from nothing.
             shutil.rmtree(work)
-            _fetch(kind, work, cache_dir, java, environ, deadline)
+            _fetch(kind, work, cache_dir, java, environ, deadline, cancelled)
         _publish(work, folder)
         jars = _read_manifest(folder)
     if jars is None:
@@ -229,6 +239,7 @@ def _fetch(
     java: JavaHome,
     environ: Mapping[str, str],
     deadline: float,
+    cancelled: threading.Event,
 ) -> None:
     lib, home = work / "lib", work / "home"
     if lib.exists():
@@ -250,15 +261,7 @@ def _fetch(
         *("-retrieve", f"{lib}/[artifact]-[revision](-[classifier]).[ext]"),
     ]
     try:
-        with log.open("wb") as output:
-            ended = subprocess.run(  # noqa: S603
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                timeout=max(1.0, deadline - time.monotonic()),
-                check=False,
-            )
+        code = _run_until(command, log, deadline, cancelled)
     except subprocess.TimeoutExpired as error:
         raise JarsUnavailableError(
             f"Fetching the {kind} jars did not end in time; what came is kept in {work}. "
@@ -273,8 +276,33 @@ def _fetch(
 
     jars = list(lib.glob("*.jar"))
     broken = [jar.name for jar in jars if not zipfile.is_zipfile(jar)]
-    if ended.returncode != 0 or not jars or broken:
+    if code != 0 or not jars or broken:
         raise JarsUnavailableError(_failure(kind, log, broken))
+
+
+def _run_until(command: list[str], log: Path, deadline: float, cancelled: threading.Event) -> int:
+    """Run the command and give its exit code; it never outlives the call.
+
+    Raises:
+        subprocess.TimeoutExpired: The deadline passed.
+        FetchCancelledError: `cancelled` was set.
+    """
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(  # noqa: S603
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        ) as process,
+    ):
+        try:
+            while (code := process.poll()) is None:
+                if cancelled.wait(_POLL_SECONDS):
+                    raise FetchCancelledError("The fetch of jars was cancelled.")
+                if time.monotonic() > deadline:
+                    raise subprocess.TimeoutExpired(command, 0.0)
+        except BaseException:
+            process.kill()
+            raise
+    return code
 
 
 def _failure(kind: JarKind, log: Path, broken: list[str]) -> str:

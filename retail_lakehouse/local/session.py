@@ -6,15 +6,12 @@ here: terminals and signals (`commands/dev.py`), the parts themselves.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import threading
 import time
 from collections.abc import Mapping
 from typing import Protocol
-
-import psutil  # type: ignore[import-untyped]
 
 from retail_lakehouse.local.control import Action, ControlError, ControlServer, ProcessStatus
 from retail_lakehouse.local.live import LiveProbe
@@ -27,10 +24,7 @@ from retail_lakehouse.settings import Settings
 logger = logging.getLogger(__name__)
 
 _ACTIONS: Mapping[str, Action] = {"start": "start", "stop": "stop", "restart": "restart"}
-_HELPERS_GRACE_SECONDS = 0.5
-_HELPERS_QUIET_SECONDS = 0.3
-_HELPERS_SECONDS = 4.0
-_HELPERS_POLL_SECONDS = 0.05
+_FETCHES_SECONDS = 4.0
 
 
 class Display(Protocol):
@@ -110,7 +104,7 @@ class DevSession:
         self._phase = "stopping"
         self.cancel()
         try:
-            _end_helpers(self._supervisor.status())
+            self._stack.wait_for_fetches(_FETCHES_SECONDS)
             self._supervisor.close()
         finally:
             self._control.close()
@@ -132,27 +126,3 @@ class DevSession:
             name = str(request.get("name", ""))
             return self._supervisor.request(_ACTIONS[action], name).to_json()
         raise ControlError(f"The supervisor knows no request {action!r}.")
-
-
-def _end_helpers(kept: Mapping[str, ProcessStatus]) -> None:
-    """End children that no keeper knows: a fetch of jars that an interrupted start left.
-
-    Repeated until none is left: a fetch that fails on what came so far begins once more.
-    """
-    known = {status.pid for status in kept.values()}
-    deadline = time.monotonic() + _HELPERS_SECONDS
-    quiet_until = time.monotonic() + _HELPERS_QUIET_SECONDS
-    while time.monotonic() < min(deadline, quiet_until):
-        helpers = []
-        for child in psutil.Process().children():
-            with contextlib.suppress(psutil.Error, ProcessLookupError):
-                if child.pid not in known and os.getsid(child.pid) == os.getsid(0):
-                    child.terminate()
-                    helpers.append(child)
-        _, stubborn = psutil.wait_procs(helpers, timeout=_HELPERS_GRACE_SECONDS)
-        for child in stubborn:
-            with contextlib.suppress(psutil.Error):
-                child.kill()
-        if helpers:
-            quiet_until = time.monotonic() + _HELPERS_QUIET_SECONDS
-        time.sleep(_HELPERS_POLL_SECONDS)

@@ -133,6 +133,7 @@ class Stack:
         self._java: JavaHome | None = None
         self._jars: dict[str, list[Path]] = {}
         self._cancelled = threading.Event()
+        self._fetches: list[threading.Event] = []
 
     def units(self) -> list[Unit]:
         """Every process that the stack may run, the optional ones included."""
@@ -158,8 +159,14 @@ class Stack:
         ]
 
     def cancel(self) -> None:
-        """Make waiting steps end."""
+        """Make waiting steps end, and a fetch of jars."""
         self._cancelled.set()
+
+    def wait_for_fetches(self, seconds: float) -> None:
+        """Wait until every fetch that `cancel` has broken off has ended its process."""
+        deadline = time.monotonic() + seconds
+        for ended in self._fetches:
+            ended.wait(max(0.0, deadline - time.monotonic()))
 
     def steps(self, supervisor: Supervisor) -> list[Step]:
         """What leads from nothing to the whole stack running."""
@@ -314,9 +321,18 @@ class Stack:
         return f"{self._java.version}, {self._java.source}"
 
     def _resolve(self, kind: JarKind) -> str:
-        from retail_lakehouse.local.jars import resolve
+        from retail_lakehouse.local.jars import FetchCancelledError, resolve
 
-        self._jars[kind] = resolve(kind, self._settings.cache, self._found_java())
+        ended = threading.Event()
+        self._fetches.append(ended)
+        try:
+            self._jars[kind] = resolve(
+                kind, self._settings.cache, self._found_java(), cancelled=self._cancelled
+            )
+        except FetchCancelledError as error:
+            raise StartCancelledError(str(error)) from error
+        finally:
+            ended.set()
         return f"{len(self._jars[kind])} jars"
 
     def _ensure_topics(self) -> str:

@@ -58,6 +58,9 @@ class FakeStack:
     def cancel(self) -> None:
         self._cancelled.set()
 
+    def wait_for_fetches(self, seconds: float) -> None:
+        """It fetches nothing."""
+
 
 class FakeProbe:
     """Live after a moment, unless the trouble is `never-live`."""

@@ -8,6 +8,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from retail_lakehouse.local import jars
@@ -130,6 +131,27 @@ def test_a_fetch_that_hangs_ends_at_its_deadline(tmp_path: Path) -> None:
             timeout_seconds=1.0,
         )
     assert time.monotonic() - started < 10
+
+
+def test_a_fetch_that_is_cancelled_leaves_no_process_and_is_not_tried_again(
+    tmp_path: Path,
+) -> None:
+    java = _fake_ivy(tmp_path, f"echo $$ > {tmp_path}/pid; exec sleep 30")
+    cancelled = threading.Event()
+
+    def cancel() -> None:
+        deadline = time.monotonic() + 10
+        while not (tmp_path / "pid").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        cancelled.set()
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    with pytest.raises(jars.FetchCancelledError):
+        jars.resolve("broker", tmp_path / "cache", java, environ={}, cancelled=cancelled)
+    canceller.join()
+    assert _runs(tmp_path) == 1
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
 
 
 def test_a_java_that_cannot_be_started_is_named(tmp_path: Path) -> None:

@@ -6,13 +6,17 @@ import os
 import stat
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from retail_lakehouse.commands.options import running_settings
+from retail_lakehouse.local import jars
 from retail_lakehouse.local.stack import PROCESS_NAMES, Stack, ensure_password
 from retail_lakehouse.local.stack_settings import settings_environment, write_settings
+from retail_lakehouse.local.startup import StartCancelledError
 from retail_lakehouse.local.supervisor import Supervisor, hold
 from retail_lakehouse.settings import Settings
 
@@ -88,3 +92,33 @@ def test_an_empty_password_file_of_a_killed_start_is_filled(tmp_path: Path) -> N
     assert not ensure_password(path)
     assert path.read_text() == made
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_cancelled_start_waits_until_its_fetch_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def fetch(*_: object, cancelled: threading.Event, **__: object) -> list[Path]:
+        begun.set()
+        cancelled.wait(10)
+        time.sleep(0.2)
+        ended.set()
+        raise jars.FetchCancelledError("cancelled")
+
+    monkeypatch.setattr(jars, "resolve", fetch)
+    stack = Stack(Settings.load({"state_dir": tmp_path}))
+    steps = {step.name: step for step in stack.steps(Supervisor(tmp_path, stack.units()))}
+    steps["java"].action()
+
+    def start() -> None:
+        with pytest.raises(StartCancelledError):
+            steps["spark-jars"].action()
+
+    starting = threading.Thread(target=start)
+    starting.start()
+    assert begun.wait(10)
+    stack.cancel()
+    stack.wait_for_fetches(10)
+    assert ended.is_set()
+    starting.join()
