@@ -83,8 +83,16 @@ class Mark:
     version: int = field(default=MARK_VERSION)
 
     def to_summary(self) -> dict[str, str]:
-        """Snapshot properties that carry the mark: one key, compact JSON."""
+        """Snapshot properties that carry the mark: one key, compact JSON.
+
+        Every retained snapshot's summary stands in the table's metadata file, which each commit
+        writes anew: an `until` that is the end of its range, and a count of 0, go without saying.
+        """
         document = asdict(self)
+        ends = {partition: end for partition, (_, end) in self.ranges.items()}
+        document["until"] = {p: end for p, end in self.until.items() if ends.get(p) != end}
+        for name in ("batch", "total"):
+            document[name] = {key: number for key, number in document[name].items() if number}
         return {SUMMARY_KEY: json.dumps(document, separators=(",", ":"), sort_keys=True)}
 
     @staticmethod
@@ -111,8 +119,20 @@ class Mark:
             f"{MARK_VERSION}: update the program before it touches the table."
         )
 
-    def carried(self, kind: MarkKind, run_id: str, batch_started_ms: int) -> "Mark":
-        """The mark of a commit that adds rows but moves no offset (backfill, replay)."""
+    def carried(
+        self,
+        kind: MarkKind,
+        run_id: str,
+        batch_started_ms: int,
+        *,
+        engine: str,
+        contract_version: int,
+    ) -> "Mark":
+        """The mark of a commit that adds rows but moves no offset (backfill, replay).
+
+        The offsets and totals are those of the mark before; who writes now, and by which contract,
+        is the caller's to say.
+        """
         return replace(
             self,
             kind=kind,
@@ -122,7 +142,9 @@ class Mark:
             broker_time=TimeRange(),
             batch_started_ms=batch_started_ms,
             previous_commit_ms=None,
+            contract_version=contract_version,
             run_id=run_id,
+            engine=engine,
         )
 
 
@@ -131,13 +153,15 @@ class MarkError(ValueError):
 
 
 def _read(raw: dict[str, Any]) -> Mark:
+    ranges = {int(p): (int(start), int(end)) for p, (start, end) in raw["ranges"].items()}
+    until = {int(p): int(offset) for p, offset in raw["until"].items()}
     return Mark(
         kind=MarkKind(raw["kind"]),
         cluster_id=str(raw["cluster_id"]),
         topic=str(raw["topic"]),
         topic_id=str(raw["topic_id"]),
-        ranges={int(p): (int(start), int(end)) for p, (start, end) in raw["ranges"].items()},
-        until={int(p): int(offset) for p, offset in raw["until"].items()},
+        ranges=ranges,
+        until={partition: end for partition, (_, end) in ranges.items()} | until,
         event_time=_time_range(raw["event_time"]),
         broker_time=_time_range(raw["broker_time"]),
         batch=_counts(raw["batch"]),

@@ -29,6 +29,7 @@ from retail_lakehouse.dedupe.records import HOUR_MS, Longs, Records
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.streaming.arguments import job_arguments
 from retail_lakehouse.streaming.lock import topic_lease
+from retail_lakehouse.streaming.progress import ENGINE
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -45,7 +46,9 @@ class ReplayError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class ReplaySelection:
-    """Which quarantined records to judge again: all that match, oldest first, up to `limit`.
+    """Which quarantined records to judge again: all that match, up to `limit`.
+
+    Those that replays have kept least often come first, by partition and offset.
 
     `offsets` maps partitions to (from, to) with `to` exclusive; empty means every offset.
     """
@@ -173,7 +176,13 @@ class _Replay:
         return kept
 
     def _carried(self, mark: Mark) -> Mark:
-        return mark.carried(MarkKind.REPLAY, self._run_id, self._started_ms)
+        return mark.carried(
+            MarkKind.REPLAY,
+            self._run_id,
+            self._started_ms,
+            engine=ENGINE,
+            contract_version=self._event.version,
+        )
 
     def _chosen(self, selection: ReplaySelection, rows_mark: Mark) -> "DataFrame":
         """The chosen records under the names of Spark's Kafka source, each once, with its reason.
@@ -189,6 +198,7 @@ class _Replay:
             (f.col("kafka_topic_id") == rows_mark.topic_id) & below(rows_mark.until)
         )
         settled = table.where(f.col("outcome").isin("landed", "duplicate"))
+        kept = table.where(f.col("outcome") == "kept")
         originals = table.where(f.col("outcome") == "quarantined")
         if selection.reasons:
             originals = originals.where(f.col("reason").isin(list(selection.reasons)))
@@ -203,7 +213,9 @@ class _Replay:
         coordinates = ["kafka_partition", "kafka_offset"]
         return (
             originals.join(settled, coordinates, "left_anti")
-            .orderBy(*coordinates)
+            .join(kept.groupBy(*coordinates).agg(f.count("*").alias("kept")), coordinates, "left")
+            # Those that no replay could land come last: they must not fill every limit to come.
+            .orderBy(f.coalesce("kept", f.lit(0)), *coordinates)
             .limit(selection.limit)
             .select(
                 f.col("kafka_key").alias("key"),

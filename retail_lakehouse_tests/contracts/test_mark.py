@@ -1,7 +1,8 @@
 """Rules of the mark: it survives a summary as it is, and a damaged one is never half read."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,14 +20,23 @@ from retail_lakehouse.contracts.mark import (
 _LONGS = st.integers(0, 2**62)
 _COUNTS = st.builds(Counts, *(_LONGS for _ in fields(Counts)))
 _TIMES = st.one_of(st.just(TimeRange()), st.builds(TimeRange, _LONGS, _LONGS))
+_RANGES = st.dictionaries(st.integers(0, 99), st.tuples(_LONGS, _LONGS), max_size=5)
+
+
+def _mark(ranges: dict[int, tuple[int, int]], elsewhere: dict[int, int], **named: Any) -> Mark:
+    """A mark that has an `until` for each partition that it advanced, as every mark has."""
+    ends = {partition: end for partition, (_, end) in ranges.items()}
+    return Mark(ranges=ranges, until=ends | elsewhere, **named)
+
+
 MARKS = st.builds(
-    Mark,
+    _mark,
     kind=st.sampled_from(MarkKind),
     cluster_id=st.text(max_size=22),
     topic=st.text(max_size=30),
     topic_id=st.text(max_size=22),
-    ranges=st.dictionaries(st.integers(0, 99), st.tuples(_LONGS, _LONGS), max_size=5),
-    until=st.dictionaries(st.integers(0, 99), _LONGS, max_size=5),
+    ranges=_RANGES,
+    elsewhere=st.dictionaries(st.integers(0, 99), _LONGS, max_size=5),
     event_time=_TIMES,
     broker_time=_TIMES,
     batch=_COUNTS,
@@ -117,13 +127,33 @@ def test_a_mark_of_a_newer_program_is_refused_by_its_version() -> None:
 
 def test_what_moves_no_offset_carries_offsets_and_totals_over() -> None:
     before = example_mark()
-    carried = before.carried(MarkKind.REPLAY, "r2", 99)
+    carried = before.carried(MarkKind.REPLAY, "r2", 99, engine="other", contract_version=2)
     assert (carried.until, carried.total, carried.topic_id) == (before.until, before.total, "i")
     assert (carried.ranges, carried.batch, carried.event_time) == ({}, Counts(), TimeRange())
     assert (carried.kind, carried.run_id, carried.batch_started_ms) == (MarkKind.REPLAY, "r2", 99)
+
+
+def test_a_commit_that_carries_offsets_over_says_who_wrote_it_and_by_which_contract() -> None:
+    carried = example_mark().carried(MarkKind.REPLAY, "r2", 99, engine="other", contract_version=2)
+    assert (carried.engine, carried.contract_version) == ("other", 2)
 
 
 def test_counts_add_up_name_by_name() -> None:
     assert Counts(1, 2, 3, 4, 5, 6) + Counts(10, 20, 30, 40, 50, 60) == Counts(
         11, 22, 33, 44, 55, 66
     )
+
+
+def test_a_mark_of_a_wide_topic_stays_small() -> None:
+    partitions = range(24)
+    ends = {p: 9_000_000_000 + p for p in partitions}
+    counts = Counts(read=240_000, landed=230_000, quarantined=5_000, duplicates=5_000)
+    wide = replace(
+        example_mark(),
+        ranges={p: (end - 10_000, end) for p, end in ends.items()},
+        until=ends,
+        batch=counts,
+        total=counts,
+    )
+    # Ten thousand retained snapshots are then under 20 MB in each metadata file.
+    assert len(json.dumps(wide.to_summary())) < 1_500

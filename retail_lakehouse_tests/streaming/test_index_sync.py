@@ -182,4 +182,6 @@ def _backfill(settings: Settings) -> None:
     row = table.scan(limit=1).to_arrow().to_pylist()[0]
     row |= {"event_id": "backfilled", "kafka_offset": None, "kafka_partition": None}
     rows = pa.Table.from_pylist([row], arrow_schema(contract))
-    append_marked(table, rows, mark.carried(MarkKind.BACKFILL, "b", 0))
+    append_marked(
+        table, rows, mark.carried(MarkKind.BACKFILL, "b", 0, engine="x", contract_version=1)
+    )

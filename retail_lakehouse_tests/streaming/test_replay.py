@@ -161,6 +161,17 @@ def test_only_what_was_chosen_is_judged_again(
 
 
 @pytest.mark.usefixtures("wider")
+def test_what_a_replay_has_kept_does_not_fill_the_limit_of_the_next(
+    spark: "SparkSession", lakehouse: Settings, start: StartEngine
+) -> None:
+    land(start, lakehouse, INVENTORY, [RECORDS])
+    for run_id, kept in (("run-1", (0, 5)), ("run-2", (0, 7)), ("run-3", (0, 5))):
+        report = replayed(spark, lakehouse, run_id, offsets={0: (5, 8)}, limit=1)
+        assert report.kept == 1
+        assert outcomes(read_tables(lakehouse, INVENTORY), run_id).keys() == {kept}
+
+
+@pytest.mark.usefixtures("wider")
 def test_a_replay_killed_between_its_commits_is_mended_by_the_next(
     spark: "SparkSession", lakehouse: Settings, start: StartEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,7 +123,7 @@ def test_a_carried_mark_keeps_offsets_and_totals(table: Table) -> None:
     append(table, 9)
     before = last_mark(table)
     assert before is not None
-    carried = before.carried(MarkKind.BACKFILL, "b", 5)
+    carried = before.carried(MarkKind.BACKFILL, "b", 5, engine="x", contract_version=1)
     import pyarrow as pa
 
     append_marked(table, pa.table({"n": [1]}, arrow_schema(CONTRACT)), carried)

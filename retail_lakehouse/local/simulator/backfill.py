@@ -218,7 +218,9 @@ def _mark(table: "Table", ledger: Ledger, event: EventContract, now_ms: int) -> 
     run_id = f"{_ENGINE}-{uuid.uuid4().hex[:12]}"
     before = last_mark(table)
     if before is not None:
-        return before.carried(MarkKind.BACKFILL, run_id, now_ms)
+        return before.carried(
+            MarkKind.BACKFILL, run_id, now_ms, engine=_ENGINE, contract_version=event.version
+        )
     topic = next(topic for topic in ledger.topics if topic.name == event.topic)
     return Mark(
         kind=MarkKind.BACKFILL,

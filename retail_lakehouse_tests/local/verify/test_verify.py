@@ -230,7 +230,9 @@ def test_backfilled_rows_have_checks_of_their_own(lake: Lake) -> None:
     table = lake.catalog.load_table(event_table(INVENTORY).identifier)
     mark = last_mark(table)
     assert mark is not None
-    append_marked(table, rows, mark.carried(MarkKind.BACKFILL, "run", NOW_MS))
+    append_marked(
+        table, rows, mark.carried(MarkKind.BACKFILL, "run", NOW_MS, engine="x", contract_version=1)
+    )
     assert any("backfilled rows" in line for line in lake.failed())
     day = BackfillDay(
         INVENTORY.topic,
