@@ -36,6 +36,12 @@ def session_config(arguments: JobArguments) -> dict[str, str]:
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.execution.arrow.maxRecordsPerBatch": "20000",
         "spark.ui.showConsoleProgress": "false",
+        # A stream runs some ten of these a batch, and the thousand of each that Spark keeps by
+        # itself, plans included, are heap that nobody reads: figures are in the marks.
+        "spark.sql.ui.retainedExecutions": "20",
+        "spark.ui.retainedJobs": "20",
+        "spark.ui.retainedStages": "20",
+        "spark.ui.retainedTasks": "200",
     }
     if arguments.catalog_uri:
         return config | {
