@@ -20,8 +20,6 @@ from retail_lakehouse.contracts.topics import TOPICS, TopicContract
 
 ENV_PREFIX = "RETAIL_LAKEHOUSE_"
 LOOPBACK = "127.0.0.1"
-# What processes of the platform tell one another; no settings.
-_MARKERS = frozenset({f"{ENV_PREFIX}SUPERVISED"})
 
 
 class SettingsError(ValueError):
@@ -258,7 +256,7 @@ def _unknown_variables(environ: Mapping[str, str], fields: Collection[str]) -> l
     sentences = []
     for name in sorted(environ):
         told = name.upper()
-        if not told.startswith(ENV_PREFIX) or told in known | _MARKERS:
+        if not told.startswith(ENV_PREFIX) or told in known:
             continue
         close = difflib.get_close_matches(told, known, n=1, cutoff=0.0)[0]
         sentences.append(

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
+import psutil  # type: ignore[import-untyped]
+
 from retail_lakehouse.local import processes
 from retail_lakehouse.local.control import Action, ControlError, ProcessState, ProcessStatus
 from retail_lakehouse.local.keeper import Keeper, Unit
@@ -274,6 +276,17 @@ def holder_pid(root: Path) -> int | None:
     """The process id of the `dev` that holds the state folder, or None if none does."""
     found = holder(root)
     return found.process.pid if found is not None and found.role == "dev" else None
+
+
+def holder_beside(root: Path) -> int | None:
+    """The process id of the `dev` that holds the state folder, unless it started this process.
+
+    Nothing has to be handed on for it: a process belongs to the `dev` that it descends from.
+    """
+    pid = holder_pid(root)
+    if pid is None or pid == os.getpid():
+        return None
+    return None if any(parent.pid == pid for parent in psutil.Process().parents()) else pid
 
 
 def _lock_path(root: Path) -> Path:

@@ -12,6 +12,7 @@ from retail_lakehouse.assets.stream import now_ms
 from retail_lakehouse.assets.tables import news_of, table_materialization
 from retail_lakehouse.contracts.tables import TABLES
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
+from retail_lakehouse.sensors.definition import platform_sensor
 from retail_lakehouse.sensors.edges import Memory
 from retail_lakehouse.settings import Settings
 
@@ -19,10 +20,9 @@ from retail_lakehouse.settings import Settings
 def tables_sensor(settings: Settings) -> dg.SensorDefinition:
     """Reports new snapshots every `sensor_seconds`, one materialization a table and tick."""
 
-    @dg.sensor(
-        name="report_snapshots",
-        minimum_interval_seconds=settings.sensor_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+    @platform_sensor(
+        settings,
+        interval_seconds=settings.sensor_seconds,
         description="One materialization a table and tick covers every new data snapshot.",
     )
     def report_snapshots(

@@ -1,0 +1,25 @@
+"""Whose daemon this is: that of a running `retail-lakehouse dev`, or another one beside it.
+
+Here: the sentence for the other one. Not here: who holds the state folder (`local/supervisor.py`).
+"""
+
+from retail_lakehouse.settings import Settings
+
+
+def other_daemon(settings: Settings) -> str | None:
+    """Why this process should leave the sensors alone; None when they are its own to tick.
+
+    They are a process's own when it belongs to the `dev` that holds the state folder, when nobody
+    holds it, and on AWS.
+    """
+    if not settings.is_local:
+        return None
+    from retail_lakehouse.local.supervisor import holder_beside
+
+    pid = holder_beside(settings.root)
+    if pid is None:
+        return None
+    return (
+        f"`make dev` runs here already, as process {pid}: this daemon leaves the sensors to it. "
+        "Nothing is missing; to tick them here, end the other with `retail-lakehouse stop`."
+    )
