@@ -4,8 +4,8 @@
 
 Starts the platform on a fresh state folder and free ports, samples it, kills parts of it, writes
 down the views' digests after every refresh, compares the views with a recomputation now and then,
-and ends with `verify` and a look for processes left behind. Written:
-`benchmarks/results/long_run.md` and `.json`. Exits 1 if anything did not hold.
+and ends with `verify`, a look for processes left behind and a recomputation of every digest.
+Written: `benchmarks/results/long_run.md` and `.json`. Exits 1 if anything did not hold.
 
 Belongs here: the order of things. Doesn't belong here: what a sample is (`stack_samples.py`), what
 is broken (`stack_faults.py`), figures and words (`long_run_report.py`).
@@ -31,7 +31,9 @@ from benchmarks.stack_samples import Sampler, machine
 from benchmarks.view_digests import DigestRecorder
 from retail_lakehouse.local import ports
 from retail_lakehouse.local.control import SupervisorClient
+from retail_lakehouse.local.recompute.captured import CapturedError
 from retail_lakehouse.local.recompute.check import check_views
+from retail_lakehouse.local.recompute.history import check_history, history_lines
 from retail_lakehouse.local.recompute.pinned import SnapshotGone
 from retail_lakehouse.local.stack_settings import read_settings
 from retail_lakehouse.settings import ENV_PREFIX, Settings
@@ -75,7 +77,10 @@ def main() -> int:
     finally:
         _stop(run, state, environment)
         if run.samples:
-            _write(run, RESULTS / options.name)
+            try:
+                _check_history(run, state)
+            finally:
+                _write(run, RESULTS / options.name)
     if run.held and not options.state_dir:
         shutil.rmtree(state)
     else:
@@ -219,6 +224,16 @@ def _close(
     run.digest_looks, run.digests_unchanged = recorder.looks, recorder.unchanged
     parity_check(run, settings)
     run.final_parity_ok = run.parity[-1].equal
+
+
+def _check_history(run: LongRun, state: Path) -> None:
+    """Compares every digest of the run with the raw rows; the stack is down by now."""
+    try:
+        run.history = check_history(Settings.load(read_settings(state)))
+    except CapturedError as error:
+        run.history_error = str(error)
+    for line in (*history_lines(run.history), run.history_error):
+        logger.info("%s", line)
 
 
 def _stop(run: LongRun, state: Path, environment: dict[str, str]) -> None:

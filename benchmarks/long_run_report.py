@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.stack_faults import Fault
 from benchmarks.stack_samples import MemoryLook, Sample
+from retail_lakehouse.local.recompute.history import ViewHistory, history_lines
 
 QUARTER_SECONDS = 900.0
 TABLE_AIM_SECONDS = 30.0
@@ -55,6 +56,8 @@ class LongRun:
     final_parity_ok: bool = False
     digest_looks: int = 0
     digests_unchanged: int = 0
+    history: list[ViewHistory] = field(default_factory=list)
+    history_error: str = ""
     verify_lines: list[str] = field(default_factory=list)
     verify_ok: bool = False
     stop_seconds: float = 0.0
@@ -65,7 +68,8 @@ class LongRun:
         """Whether everything that must hold did; ages and memory are aims and are shown."""
         recovered = all(each.table_seconds is not None for each in recoveries(self))
         differs = any(each.wrong for each in self.parity)
-        account = self.verify_ok and self.final_parity_ok and not differs
+        always = bool(self.history) and all(each.is_equal for each in self.history)
+        account = self.verify_ok and self.final_parity_ok and always and not differs
         return account and recovered and not self.left_behind
 
 
@@ -155,6 +159,8 @@ def to_json(run: LongRun) -> dict[str, Any]:
         "final_parity_ok": run.final_parity_ok,
         "digest_looks": run.digest_looks,
         "digests_unchanged": run.digests_unchanged,
+        "history": [asdict(each) for each in run.history],
+        "history_error": run.history_error,
         "verify": run.verify_lines,
         "stop_seconds": round(run.stop_seconds, 1),
         "left_behind": run.left_behind,
@@ -178,6 +184,7 @@ def _lines(run: LongRun) -> Iterator[str]:
     yield ""
     yield f"- Live after {run.live_after_seconds:.0f} s, from an empty state folder."
     yield f"- `verify`: {run.verify_lines[-1] if run.verify_lines else 'not reached'}"
+    yield f"- {_history_line(run)}"
     yield f"- {_parity_line(run)}"
     yield f"- {_memory_line(run)}"
     left = ", ".join(run.left_behind) or "none"
@@ -186,6 +193,8 @@ def _lines(run: LongRun) -> Iterator[str]:
     yield from _age_lines(run)
     yield ""
     yield from _fault_lines(run)
+    yield ""
+    yield from _history_lines(run)
     yield ""
     yield from _process_lines(run)
 
@@ -201,6 +210,36 @@ def _parity_line(run: LongRun) -> str:
         f"difference{took}; {skipped} not made as the warehouse did not answer; after the last "
         f"refresh: {final}."
     )
+
+
+def _history_line(run: LongRun) -> str:
+    if not run.history:
+        return f"Views after every refresh: not compared. {run.history_error}"
+    sums = history_lines(run.history)[0]
+    return (
+        f"Materialized views after every refresh against the raw rows: {sums}; looked "
+        f"{run.digest_looks:,} times."
+    )
+
+
+def _history_lines(run: LongRun) -> Iterator[str]:
+    yield "## Views after every refresh"
+    yield ""
+    yield (
+        "Of each materialized view, count and a hash of all rows were read after every refresh; "
+        "when the run was over, one pass over the raw rows gave what they must have been. A "
+        "refresh counts if it brought something; one without a digest is covered by the next."
+    )
+    yield ""
+    yield "| view | refreshes | without a digest | digests | equal |"
+    yield "| --- | --- | --- | --- | --- |"
+    for each in run.history:
+        cells = (each.refreshes, len(each.missed), each.digests, each.equal)
+        yield f"| {each.view} | {' | '.join(str(cell) for cell in cells)} |"
+    for each in run.history:
+        if each.difference:
+            yield ""
+            yield f"{each.view}: {each.difference}"
 
 
 def _memory_line(run: LongRun) -> str:

@@ -1,27 +1,38 @@
 """Every refresh of a run written down: what each materialized view's digest was after it.
 
+    python -m benchmarks.view_digests STATE_DIR
+
+compares what a run has written down with its raw rows; exits 1 if a digit differs.
+
 Belongs here: when the digests are read, and what becomes of a refresh after which they could not
-be. Doesn't belong here: what is read and its file (`local/recompute/captured.py`).
+be. Doesn't belong here: what is read and its file (`local/recompute/captured.py`), and the
+comparison (`local/recompute/history.py`).
 
 Nothing is asked of the warehouse but after a refresh, whose end is seen in
 `run/view_refreshes.json`, and after its own start: a server that was killed in the middle of a
 session may have refreshed views of which nobody could write that down.
 """
 
+import argparse
 import logging
+import sys
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from retail_lakehouse.local.processes import recorded
 from retail_lakehouse.local.recompute.captured import (
     CapturedDigest,
+    CapturedError,
     NotCaptured,
     append_lines,
     capture,
     digests_file,
 )
+from retail_lakehouse.local.recompute.history import check_history, history_lines
+from retail_lakehouse.local.stack_settings import read_settings
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.warehouse.client import WarehouseClient
 from retail_lakehouse.warehouse.errors import WarehouseError
@@ -114,3 +125,22 @@ class DigestRecorder:
             logger.warning("No digest after the refresh of %s: %s", ", ".join(views), self._why)
             append_lines(digests_file(self.settings.root), [NotCaptured(at, views, self._why)])
         self._waiting = {name: at for name, at in self._waiting.items() if name not in lost}
+
+
+def main() -> int:
+    """Compares the digests of a state folder; the exit code says whether all are equal."""
+    parser = argparse.ArgumentParser(description="Compare a run's digests with its raw rows.")
+    parser.add_argument("state_dir", type=Path, help="the state folder that the run has left")
+    root = parser.parse_args().state_dir.absolute()
+    logging.getLogger("pyiceberg").setLevel(logging.ERROR)
+    try:
+        histories = check_history(Settings.load(read_settings(root) or {"state_dir": root}))
+    except CapturedError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    sys.stdout.write("".join(f"{line}\n" for line in history_lines(histories)))
+    return 0 if all(each.is_equal for each in histories) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from benchmarks.long_run_report import LongRun, Parity, in_recovery, markdown, recoveries
+from dataclasses import replace
+
+from benchmarks.long_run_report import LongRun, Parity, in_recovery, markdown, recoveries, to_json
 from benchmarks.stack_faults import Fault
 from benchmarks.stack_samples import Sample
+from retail_lakehouse.local.recompute.history import ViewHistory
 
 LIVE_AT = 1_795_410_000.0
 
@@ -21,6 +24,7 @@ def _run(samples: list[Sample], *faults: float) -> LongRun:
     run.samples = samples
     run.faults = [Fault("kill -9", 0.0, lambda _: "", LIVE_AT + at) for at in faults]
     run.parity = [Parity(LIVE_AT, 1.0, 5, [], "")]
+    run.history = [ViewHistory("mv_web_sessions", 9, (4,), 8, 8, "", 1.0)]
     run.verify_lines, run.verify_ok, run.final_parity_ok = ["All 48 checks hold."], True, True
     return run
 
@@ -59,6 +63,20 @@ def test_one_difference_of_a_view_or_one_process_left_fails_the_run() -> None:
     left.left_behind = ["17 java"]
     assert not differs.held
     assert not left.held
+
+
+def test_one_digest_that_differs_or_none_at_all_fails_the_run() -> None:
+    samples = [_sample(at, 5.0) for at in range(10, 100, 10)]
+    held, differs, never = _run(samples), _run(samples), _run(samples)
+    line = "refreshes: 9, digests: 8, equal: 8; refreshes without a digest: 1"
+    assert line in markdown(held)
+    differs.history = [replace(held.history[0], equal=7, difference="After refresh 6 it had 3.")]
+    assert not differs.held
+    assert "mv_web_sessions: After refresh 6 it had 3." in markdown(differs)
+    never.history, never.history_error = [], "There are no digests."
+    assert not never.held
+    assert "not compared. There are no digests." in markdown(never)
+    assert to_json(never)["history_error"] == "There are no digests."
 
 
 def test_the_quarter_with_the_hours_turn_is_marked() -> None:

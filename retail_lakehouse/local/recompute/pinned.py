@@ -82,8 +82,7 @@ def open_raw(settings: Settings, folded: Mapping[str, int | None]) -> "duckdb.Du
         config={"memory_limit": f"{_MEMORY_MB}MB", "threads": 1, "autoload_known_extensions": False}
     )
     connection.execute("SET TimeZone = 'UTC'")
-    for name in ("avro", "iceberg"):
-        connection.load_extension(str(_extension(name)))
+    load_extensions(connection)
     for contract in DIMENSIONS:
         connection.register(contract.name, dimension_rows(contract))
     tables = {c.name: catalog.load_table(c.identifier) for c in EVENT_TABLES}
@@ -105,6 +104,16 @@ def open_raw(settings: Settings, folded: Mapping[str, int | None]) -> "duckdb.Du
             f"FROM iceberg_scan('{location}', snapshot_from_id := {snapshot})"
         )
     return connection
+
+
+def load_extensions(connection: "duckdb.DuckDBPyConnection") -> None:
+    """Makes the connection read Iceberg tables.
+
+    Raises:
+        ModuleNotFoundError: an extension is not installed.
+    """
+    for name in ("avro", "iceberg"):
+        connection.load_extension(str(_extension(name)))
 
 
 def _extension(name: str) -> Path:

@@ -1,0 +1,1 @@
+CREATE OR REPLACE TEMP TABLE captured AS SELECT unnest(range($count::BIGINT)) AS nr
