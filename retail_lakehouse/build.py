@@ -21,14 +21,19 @@ from retail_lakehouse.resources.kafka import KafkaResource
 from retail_lakehouse.resources.spark import SparkResource
 from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
 from retail_lakehouse.resources.warehouse import WarehouseResource
+from retail_lakehouse.sensors.left_to_dev import left_to_dev
 from retail_lakehouse.sensors.stream import stream_sensor
 from retail_lakehouse.sensors.tables import tables_sensor
 from retail_lakehouse.sensors.views import views_sensor
 from retail_lakehouse.settings import Settings
 
 
-def build_defs(settings: Settings, **overrides: object) -> dg.Definitions:
+def build_defs(
+    settings: Settings, *, sensors_left: str | None = None, **overrides: object
+) -> dg.Definitions:
     """The definitions for `settings`; `overrides` replace resources by their name.
+
+    `sensors_left`: why another daemon ticks the sensors; they are off then, and say so.
 
     Raises:
         TypeError: an override names no resource.
@@ -49,10 +54,13 @@ def build_defs(settings: Settings, **overrides: object) -> dg.Definitions:
     with warnings.catch_warnings():
         # Observable assets and code references are beta in Dagster 1.13, and its version is pinned.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        return _definitions(settings, resources | overrides)
+        return _definitions(settings, resources | overrides, sensors_left)
 
 
-def _definitions(settings: Settings, resources: dict[str, object]) -> dg.Definitions:
+def _definitions(
+    settings: Settings, resources: dict[str, object], sensors_left: str | None
+) -> dg.Definitions:
+    sensors = [stream_sensor(settings), tables_sensor(settings), views_sensor(settings)]
     return dg.Definitions(
         assets=[
             topic_assets(settings),
@@ -64,7 +72,7 @@ def _definitions(settings: Settings, resources: dict[str, object]) -> dg.Definit
         ],
         asset_checks=[stream_checks(settings), view_checks(settings)],
         jobs=control_jobs(),
-        sensors=[stream_sensor(settings), tables_sensor(settings), views_sensor(settings)],
+        sensors=[left_to_dev(s, sensors_left) for s in sensors] if sensors_left else sensors,
         resources=resources,
         # Every run of ours is a few calls: a process for each step would cost more than the step.
         executor=dg.in_process_executor,

@@ -1,12 +1,19 @@
-"""The code location that `dagster` and `dg` load: nothing but one call into `build.py`."""
+"""The code location that `dagster` and `dg` load: settings, and one call into `build.py`."""
+
+import logging
 
 import dagster as dg
 
 from retail_lakehouse.build import build_defs
+from retail_lakehouse.resources.daemon import other_daemon
 from retail_lakehouse.settings import Settings
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     """The platform's definitions for the settings of this environment, built when asked for."""
-    return build_defs(Settings.load())
+    settings = Settings.load()
+    sensors_left = other_daemon(settings)
+    if sensors_left:
+        logging.getLogger(__name__).warning(sensors_left)
+    return build_defs(settings, sensors_left=sensors_left)

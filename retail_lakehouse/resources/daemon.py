@@ -1,6 +1,6 @@
-"""Whose daemon this is: that of a running `retail-lakehouse dev`, or another one beside it.
+"""Whose code this is: that of a running `retail-lakehouse dev`, or of a `dagster dev` beside it.
 
-Here: the sentence for the other one. Not here: who holds the state folder (`local/supervisor.py`).
+Here: the sentence for the latter. Not here: who holds the state folder (`local/supervisor.py`).
 """
 
 from retail_lakehouse.settings import Settings
@@ -21,5 +21,5 @@ def other_daemon(settings: Settings) -> str | None:
         return None
     return (
         f"`make dev` runs here already, as process {pid}: this daemon leaves the sensors to it. "
-        "Nothing is missing; to tick them here, end the other with `retail-lakehouse stop`."
+        "When it has ended, reload this code location, and they are on here."
     )

@@ -12,7 +12,6 @@ from retail_lakehouse.assets.stream import now_ms
 from retail_lakehouse.assets.tables import news_of, table_materialization
 from retail_lakehouse.contracts.tables import TABLES
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
-from retail_lakehouse.sensors.definition import platform_sensor
 from retail_lakehouse.sensors.edges import Memory
 from retail_lakehouse.settings import Settings
 
@@ -20,9 +19,10 @@ from retail_lakehouse.settings import Settings
 def tables_sensor(settings: Settings) -> dg.SensorDefinition:
     """Reports new snapshots every `sensor_seconds`, one materialization a table and tick."""
 
-    @platform_sensor(
-        settings,
-        interval_seconds=settings.sensor_seconds,
+    @dg.sensor(
+        name="report_snapshots",
+        minimum_interval_seconds=settings.sensor_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
         description="One materialization a table and tick covers every new data snapshot.",
     )
     def report_snapshots(
@@ -48,7 +48,8 @@ def tables_sensor(settings: Settings) -> dg.SensorDefinition:
                 seen[contract.name] = current.snapshot_id
         # Of event tables and quarantines a failed check of `watch_stream` says the same; dimensions
         # have no check: this sentence is where an unreadable one shows.
-        missed = f"{len(unseen)} of {len(TABLES)} tables cannot be read: {' '.join(unseen)} "
+        why = " ".join(dict.fromkeys(unseen))
+        missed = f"{len(unseen)} of {len(TABLES)} tables cannot be read: {why} "
         reported = f"{len(events)} tables have new data." if events else "No new snapshot."
         return dg.SensorResult(
             asset_events=events,

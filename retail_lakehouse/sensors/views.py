@@ -22,7 +22,6 @@ from retail_lakehouse.checks.views import judge_views
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.warehouse import WarehouseResource
-from retail_lakehouse.sensors.definition import platform_sensor
 from retail_lakehouse.sensors.edges import Edge, Memory
 from retail_lakehouse.sensors.reports import check_events, tick_sentence
 from retail_lakehouse.settings import Settings
@@ -42,10 +41,12 @@ def views_sensor(settings: Settings) -> dg.SensorDefinition:
     """Refreshes due views every `refresh_seconds`; the first time it counts the plain ones too."""
     started_ms = now_ms()
 
-    @platform_sensor(
-        settings,
-        interval_seconds=settings.refresh_seconds,
-        shown_on=[view_key(view) for view in MATERIALIZED_VIEWS],
+    @dg.sensor(
+        name="refresh_due_views",
+        minimum_interval_seconds=settings.refresh_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        # No run is ever asked for: this makes the views' pages name the sensor.
+        asset_selection=[view_key(view) for view in MATERIALIZED_VIEWS],
         description="Refreshes every view whose tables have new data, in one warehouse session.",
     )
     def refresh_due_views(
