@@ -26,6 +26,7 @@ from retail_lakehouse.dedupe.key_index import KeyIndex
 from retail_lakehouse.streaming import checkpoint, kafka, startup
 from retail_lakehouse.streaming.arguments import EXIT_NEEDS_A_PERSON, JobArguments
 from retail_lakehouse.streaming.iceberg import TableNotReadyError
+from retail_lakehouse.streaming.jvm_watch import end_with_jvm
 from retail_lakehouse.streaming.kafka import KafkaUnavailableError
 from retail_lakehouse.streaming.lock import JvmFileLock, LockHeldError, SingleRun, TopicLock
 from retail_lakehouse.streaming.session import spark_session
@@ -51,6 +52,7 @@ def run_streaming_job(event_name: str, argv: Sequence[str]) -> int:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     arguments = JobArguments.parse(argv)
     spark = spark_session(arguments)
+    end_with_jvm(spark, event_name)
     try:
         return StreamingJob(spark, arguments, event_named(event_name)).run()
     except (startup.LossError, MarkError) as error:
