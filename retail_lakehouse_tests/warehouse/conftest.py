@@ -89,9 +89,9 @@ class Lakehouse:
             self.server = None
 
 
-def make_lakehouse(root: Path) -> Lakehouse:
-    """Tables and dimensions under `root`, and the server, started."""
-    settings = Settings.load({"state_dir": root, "warehouse_port": free_port()})
+def make_lakehouse(root: Path, **overrides: object) -> Lakehouse:
+    """Tables and dimensions under `root`, and the server, started; `overrides` are settings."""
+    settings = Settings.load({"state_dir": root, "warehouse_port": free_port(), **overrides})
     settings.password_file.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(settings.password_file, os.O_WRONLY | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "w") as file:
