@@ -129,6 +129,24 @@ def test_reset_asks_first_and_is_refused_while_dev_runs(tmp_path: Path) -> None:
     assert not (tmp_path / "kafka").exists()
 
 
+def test_reset_says_what_it_keeps_and_all_keeps_no_download(tmp_path: Path) -> None:
+    for name in ("kafka", "cache", "tools", "photos"):
+        (tmp_path / name).mkdir()
+    runner = CliRunner()
+    arguments = ["reset", "--yes", "--state-dir", str(tmp_path)]
+    told = runner.invoke(app, arguments).output
+    assert f"This removes from {tmp_path}: kafka\n" in told
+    assert "It keeps the downloads: cache, tools. Remove them too with --all.\n" in told
+    assert "It keeps what the platform did not make: photos.\n" in told
+    nothing = runner.invoke(app, arguments).output
+    assert "There is nothing to remove" in nothing
+    assert "with --all" in nothing
+    told = runner.invoke(app, [*arguments, "--all"]).output
+    assert f"This removes from {tmp_path}: cache, tools\n" in told
+    assert "downloads" not in told
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
 def test_the_contracts_are_exported_for_every_topic_and_table(tmp_path: Path) -> None:
     answer = CliRunner().invoke(app, ["contracts", "export", str(tmp_path)])
     assert answer.exit_code == 0

@@ -15,7 +15,7 @@ from retail_lakehouse.commands.options import Exit, StateDir, load_settings
 def reset(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     everything: Annotated[
-        bool, typer.Option("--all", help="Remove the downloaded jars and tools too.")
+        bool, typer.Option("--all", help="Remove the downloads too: jars and tools.")
     ] = False,
     state_dir: StateDir = None,
 ) -> None:
@@ -23,15 +23,24 @@ def reset(
 
     Downloads are kept unless --all. Refused while `dev` runs.
     """
-    from retail_lakehouse.local.reset import empty, what_to_remove
+    from retail_lakehouse.local.reset import empty, what_stays, what_to_remove
     from retail_lakehouse.local.supervisor import AlreadyRunningError
 
     settings = load_settings(state_dir)
     found = what_to_remove(settings, everything=everything)
-    if not found:
+    downloads, strangers = what_stays(settings, everything=everything)
+    if found:
+        typer.echo(f"This removes from {settings.root}: {', '.join(each.name for each in found)}")
+    else:
         typer.echo(f"There is nothing to remove in {settings.root}.")
+    if downloads:
+        names = ", ".join(each.name for each in downloads)
+        typer.echo(f"It keeps the downloads: {names}. Remove them too with --all.")
+    if strangers:
+        names = ", ".join(each.name for each in strangers)
+        typer.echo(f"It keeps what the platform did not make: {names}.")
+    if not found:
         return
-    typer.echo(f"This removes from {settings.root}: {', '.join(each.name for each in found)}")
     if not yes and not typer.confirm("Remove it?"):
         typer.echo("Nothing was removed.")
         raise typer.Exit(Exit.FAILED)

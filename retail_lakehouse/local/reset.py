@@ -45,6 +45,16 @@ def what_to_remove(settings: Settings, *, everything: bool = False) -> list[Path
     return sorted(settings.root / name for name in names if (settings.root / name).exists())
 
 
+def what_stays(settings: Settings, *, everything: bool = False) -> tuple[list[Path], list[Path]]:
+    """What `empty` would leave in the state folder: downloads, and what is not the platform's."""
+    if not settings.root.exists():
+        return [], []
+    removed = what_to_remove(settings, everything=everything)
+    left = sorted(each for each in settings.root.iterdir() if each not in removed)
+    downloads = [each for each in left if each.name in DOWNLOADS]
+    return downloads, [each for each in left if each.name not in DOWNLOADS]
+
+
 def empty(settings: Settings, *, everything: bool = False) -> int:
     """Remove the state; returns the bytes that were freed.
 
