@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,8 +69,19 @@ class SpawnedJob:
         return session_members(self.record)
 
     def wait_until_gone(self, seconds: float = 20) -> None:
-        """Waits until nothing of it lives, by itself."""
-        _wait(lambda: not self.members(), seconds, f"{self.members()} live on")
+        """Waits until nothing of it lives, by itself.
+
+        A program that the JVM was about to start when it was killed is no part of the job: Java's
+        helper waits for ever for what to run, and only the end of the session takes it away.
+        """
+        _wait(lambda: not self._own_members(), seconds, f"{self.members()} live on")
+
+    def _own_members(self) -> list[str]:
+        names = []
+        for member in self.members():
+            with suppress(psutil.NoSuchProcess):
+                names.append(member.name())
+        return [name for name in names if name != "jspawnhelper"]
 
     def wait_until_stopped(self, seconds: float = 240) -> None:
         """Waits until its driver stands still under SIGSTOP."""

@@ -12,11 +12,13 @@ pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(600)]
 KILLS = [
     Fault("quarantine", "before", "driver"),
     Fault("quarantine", "during", "driver"),
+    Fault("quarantine", "after", "driver"),
     Fault("rows", "before", "driver"),
     Fault("rows", "during", "driver"),
     Fault("rows", "after", "driver"),
     Fault("quarantine", "before", "jvm"),
     Fault("quarantine", "during", "jvm"),
+    Fault("quarantine", "after", "jvm"),
     Fault("rows", "before", "jvm"),
     Fault("rows", "during", "jvm"),
     Fault("rows", "after", "jvm"),
