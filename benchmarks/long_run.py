@@ -28,12 +28,12 @@ import psutil  # type: ignore[import-untyped]
 from benchmarks.long_run_report import LongRun, Parity, markdown, recoveries, to_json
 from benchmarks.stack_faults import Fault, planned_faults
 from benchmarks.stack_samples import Sampler, machine
-from benchmarks.view_digests import DigestRecorder
+from benchmarks.view_digests import DigestRecorder, check_run
 from retail_lakehouse.local import ports
 from retail_lakehouse.local.control import SupervisorClient
 from retail_lakehouse.local.recompute.captured import CapturedError
 from retail_lakehouse.local.recompute.check import check_views
-from retail_lakehouse.local.recompute.history import check_history, history_lines
+from retail_lakehouse.local.recompute.history import history_lines
 from retail_lakehouse.local.recompute.pinned import SnapshotGone
 from retail_lakehouse.local.stack_settings import read_settings
 from retail_lakehouse.settings import ENV_PREFIX, Settings
@@ -229,10 +229,12 @@ def _close(
 def _check_history(run: LongRun, state: Path) -> None:
     """Compares every digest of the run with the raw rows; the stack is down by now."""
     try:
-        run.history = check_history(Settings.load(read_settings(state)))
+        run.history = check_run(state)
     except CapturedError as error:
         run.history_error = str(error)
-    for line in (*history_lines(run.history), run.history_error):
+        logger.warning("%s", error)
+        return
+    for line in history_lines(run.history):
         logger.info("%s", line)
 
 

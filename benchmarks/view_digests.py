@@ -31,7 +31,7 @@ from retail_lakehouse.local.recompute.captured import (
     capture,
     digests_file,
 )
-from retail_lakehouse.local.recompute.history import check_history, history_lines
+from retail_lakehouse.local.recompute.history import ViewHistory, check_history, history_lines
 from retail_lakehouse.local.stack_settings import read_settings
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.warehouse.client import WarehouseClient
@@ -127,6 +127,16 @@ class DigestRecorder:
         self._waiting = {name: at for name, at in self._waiting.items() if name not in lost}
 
 
+def check_run(root: Path) -> list[ViewHistory]:
+    """Compares the digests of a run's state folder, be the stack up or down.
+
+    Raises:
+        CapturedError: see `check_history`.
+    """
+    # A stack that has stopped has taken its settings with it; its tables are where they were.
+    return check_history(Settings.load(read_settings(root) or {"state_dir": root}))
+
+
 def main() -> int:
     """Compares the digests of a state folder; the exit code says whether all are equal."""
     parser = argparse.ArgumentParser(description="Compare a run's digests with its raw rows.")
@@ -134,7 +144,7 @@ def main() -> int:
     root = parser.parse_args().state_dir.absolute()
     logging.getLogger("pyiceberg").setLevel(logging.ERROR)
     try:
-        histories = check_history(Settings.load(read_settings(root) or {"state_dir": root}))
+        histories = check_run(root)
     except CapturedError as error:
         sys.stderr.write(f"{error}\n")
         return 2
