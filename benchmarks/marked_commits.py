@@ -22,11 +22,11 @@ from typing import Any
 from retail_lakehouse.contracts.events import INVENTORY
 from retail_lakehouse.contracts.mark import Counts, Mark, MarkKind, TimeRange
 from retail_lakehouse.contracts.tables import event_table
+from retail_lakehouse.job_settings import job_arguments
 from retail_lakehouse.local import jars
 from retail_lakehouse.local.java import find_java
 from retail_lakehouse.local.spark import spark_environment
 from retail_lakehouse.settings import Settings
-from retail_lakehouse.streaming.arguments import job_arguments
 from retail_lakehouse.tables.catalog import open_catalog, prepare_catalog
 from retail_lakehouse.tables.evolve import ensure_tables
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from retail_lakehouse.contracts.tables import TABLES
+from retail_lakehouse.job_settings import job_arguments
 from retail_lakehouse.kafka.topics import TopicSpec, ensure_topics
 from retail_lakehouse.local import jars, ports
 from retail_lakehouse.local.broker import Broker
 from retail_lakehouse.local.java import JavaHome, find_java
 from retail_lakehouse.local.spark import spark_environment
 from retail_lakehouse.settings import ENV_PREFIX, Settings
-from retail_lakehouse.streaming.arguments import job_arguments
 from retail_lakehouse.streaming.session import session_config
 from retail_lakehouse.tables.catalog import open_catalog, prepare_catalog
 from retail_lakehouse.tables.evolve import ensure_tables

@@ -76,9 +76,17 @@ def quarantine_replay_asset() -> dg.AssetsDefinition:
             limit=config.limit,
         )
         run_id = context.run.run_id
+        settings = spark.platform()
         try:
             with spark.session(event) as session:
-                report = replay_quarantine(session, spark.platform(), event, selection, run_id)
+                report = replay_quarantine(
+                    session,
+                    event,
+                    selection,
+                    run_id,
+                    catalog_name=settings.catalog_name,
+                    lock_dir=settings.lock_dir,
+                )
         except (ReplayError, LockHeldError) as error:
             raise dg.Failure(description=str(error)) from error
         context.log.info("Judged %d quarantined records of %s again.", report.chosen, event)

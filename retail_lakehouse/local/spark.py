@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from retail_lakehouse.job_settings import job_arguments
 from retail_lakehouse.local.java import JavaHome
 from retail_lakehouse.settings import Settings
-from retail_lakehouse.streaming.arguments import job_arguments
 
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 

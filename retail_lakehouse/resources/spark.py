@@ -32,10 +32,10 @@ class SparkResource(PlatformResource):
         """
         from dagster_pyspark import LazyPySparkResource
 
+        from retail_lakehouse.job_settings import job_arguments
         from retail_lakehouse.local.jars import resolve
         from retail_lakehouse.local.java import find_java
         from retail_lakehouse.local.spark import spark_environment
-        from retail_lakehouse.streaming.arguments import job_arguments
         from retail_lakehouse.streaming.session import session_config
 
         settings = self.platform()

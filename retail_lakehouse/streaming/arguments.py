@@ -1,6 +1,7 @@
 """The arguments of a streaming job, as Glue passes them: `--name value`.
 
-Here: names, types, and how settings become arguments. Not here: what the job does with them.
+Here: names and types. Not here: what the job does with them, how settings become arguments
+(`job_settings.py`).
 On AWS the same list stands in the job's `DefaultArguments`; Glue's own (`--conf`,
 `--datalake-formats`, …) are left alone.
 """
@@ -9,8 +10,6 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
-
-from retail_lakehouse.settings import Settings
 
 EXIT_NEEDS_A_PERSON = 3
 """Exit status of a job that found records lost: starting it again by itself is no use."""
@@ -66,24 +65,3 @@ class JobArguments:
             if value:
                 argv += [name, value]
         return argv
-
-
-def job_arguments(settings: Settings, event: str) -> JobArguments:
-    """The arguments of the event's streaming job under `settings`."""
-    local = settings.is_local
-    return JobArguments(
-        job_name=f"{event}_streaming",
-        bootstrap_servers=settings.kafka_bootstrap,
-        kafka_security="plaintext" if local else "iam",
-        catalog_name=settings.catalog_name,
-        catalog_uri=f"jdbc:sqlite:{settings.catalog_db}?busy_timeout=60000" if local else "",
-        warehouse=settings.warehouse_uri,
-        checkpoint=f"{settings.checkpoints}/{event}",
-        index_dir=str(settings.root / "index" / event) if local else f"/tmp/index/{event}",  # noqa: S108
-        lock_dir=str(settings.lock_dir) if local else "",
-        trigger_seconds=settings.trigger,
-        max_offsets_per_trigger=settings.offsets_per_trigger,
-        dedupe_horizon_hours=settings.dedupe_horizon_hours,
-        snapshot_retention_minutes=settings.retention_minutes,
-        accept_loss=settings.accept_loss,
-    )

@@ -19,8 +19,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from retail_lakehouse.settings import Settings
-
 _POLL_SECONDS = 0.1
 
 
@@ -92,15 +90,16 @@ class JvmFileLock:
 
 
 @contextmanager
-def topic_lease(settings: Settings, topic: str, timeout_seconds: float = 120) -> Iterator[None]:
+def topic_lease(folder: Path, topic: str, timeout_seconds: float = 120) -> Iterator[None]:
     """Holds the topic's lock in this process; a running job yields between two batches.
+
+    `folder`: where the locks are, as the job was told (`lock_dir`).
 
     Leases wait for one another, also those of one process.
 
     Raises:
         LockHeldError: the writer did not yield in time.
     """
-    folder = settings.lock_dir
     folder.mkdir(parents=True, exist_ok=True)
     path = lock_path(folder, topic)
     deadline = time.monotonic() + timeout_seconds

@@ -10,6 +10,7 @@ record's coordinates among the rows and only writes its outcome.
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,8 +27,6 @@ from retail_lakehouse.contracts.reasons import Reason
 from retail_lakehouse.contracts.tables import event_table, quarantine_table
 from retail_lakehouse.dedupe.decide import Verdict, decide
 from retail_lakehouse.dedupe.records import HOUR_MS, Longs, Records
-from retail_lakehouse.settings import Settings
-from retail_lakehouse.streaming.arguments import job_arguments
 from retail_lakehouse.streaming.lock import topic_lease
 from retail_lakehouse.streaming.progress import ENGINE
 
@@ -71,10 +70,12 @@ class ReplayReport:
 
 def replay_quarantine(
     spark: "SparkSession",
-    settings: Settings,
     event_name: str,
     selection: ReplaySelection,
     run_id: str,
+    *,
+    catalog_name: str,
+    lock_dir: Path,
 ) -> ReplayReport:
     """Judges chosen quarantined records by today's contract and lands the good ones.
 
@@ -90,23 +91,22 @@ def replay_quarantine(
             "limit in between and replay again for the rest."
         )
     event = event_named(event_name)
-    with topic_lease(settings, event.topic):
-        return _Replay(spark, settings, event, run_id).run(selection)
+    with topic_lease(lock_dir, event.topic):
+        return _Replay(spark, catalog_name, event, run_id).run(selection)
 
 
 class _Replay:
     def __init__(
-        self, spark: "SparkSession", settings: Settings, event: EventContract, run_id: str
+        self, spark: "SparkSession", catalog_name: str, event: EventContract, run_id: str
     ) -> None:
         from retail_lakehouse.streaming.iceberg import JobTable
 
-        catalog = job_arguments(settings, event.name).catalog_name
         self._spark = spark
         self._event = event
         self._run_id = run_id
         self._started_ms = int(time.time() * 1000)
-        self._rows = JobTable(spark, catalog, event_table(event))
-        self._quarantine = JobTable(spark, catalog, quarantine_table(event))
+        self._rows = JobTable(spark, catalog_name, event_table(event))
+        self._quarantine = JobTable(spark, catalog_name, quarantine_table(event))
 
     def run(self, selection: ReplaySelection) -> ReplayReport:
         from retail_lakehouse.streaming import transform

@@ -23,6 +23,7 @@ import pytest
 
 from retail_lakehouse.contracts.events import INVENTORY, EventContract
 from retail_lakehouse.contracts.tables import event_table, quarantine_table
+from retail_lakehouse.job_settings import job_arguments
 from retail_lakehouse.kafka.admin import describe_topics
 from retail_lakehouse.kafka.topics import TopicSpec, ensure_topics
 from retail_lakehouse.local.java import JavaHome
@@ -31,7 +32,6 @@ from retail_lakehouse.local.processes import session_members
 from retail_lakehouse.local.spark import job_command
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.streaming import driver
-from retail_lakehouse.streaming.arguments import job_arguments
 from retail_lakehouse.tables.catalog import open_catalog
 from retail_lakehouse.tables.evolve import ensure_tables
 from retail_lakehouse.tables.marks import last_mark

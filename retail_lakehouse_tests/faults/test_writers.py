@@ -29,7 +29,7 @@ def test_a_job_keeps_others_out_yields_when_asked_and_ends_when_told(
             assert stream.run(patch) == 1
         assert f"Another process writes the tables of {stream.topic}" in caplog.text
 
-        with topic_lease(stream.settings, stream.topic, timeout_seconds=30):
+        with topic_lease(stream.settings.lock_dir, stream.topic, timeout_seconds=30):
             before = stream.end()
             stream.produce(50)
             time.sleep(3)

@@ -28,7 +28,7 @@ def test_leases_of_one_process_wait_for_one_another(settings: Settings) -> None:
     held, free = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with topic_lease(settings, TOPIC):
+        with topic_lease(settings.lock_dir, TOPIC):
             held.set()
             free.wait(20)
 
@@ -37,15 +37,15 @@ def test_leases_of_one_process_wait_for_one_another(settings: Settings) -> None:
     assert held.wait(10)
     with (
         pytest.raises(LockHeldError, match=f"Another process writes the tables of {TOPIC}"),
-        topic_lease(settings, TOPIC, timeout_seconds=0.5),
+        topic_lease(settings.lock_dir, TOPIC, timeout_seconds=0.5),
     ):
         raise AssertionError("two leases at once")
     assert len(requests(settings)) == 1
-    with topic_lease(settings, "retail.other", timeout_seconds=1):
+    with topic_lease(settings.lock_dir, "retail.other", timeout_seconds=1):
         pass
     free.set()
     holder.join()
-    with topic_lease(settings, TOPIC, timeout_seconds=5):
+    with topic_lease(settings.lock_dir, TOPIC, timeout_seconds=5):
         pass
     assert requests(settings) == []
 
@@ -57,7 +57,7 @@ def test_a_lease_that_is_killed_frees_the_lock_and_asks_for_nothing(settings: Se
         "from retail_lakehouse.settings import Settings\n"
         "from retail_lakehouse.streaming.lock import topic_lease\n"
         "settings = Settings.load({'state_dir': sys.argv[1]})\n"
-        f"with topic_lease(settings, {TOPIC!r}):\n"
+        f"with topic_lease(settings.lock_dir, {TOPIC!r}):\n"
         "    print('held', flush=True)\n"
         "    time.sleep(60)\n"
     )
@@ -68,16 +68,19 @@ def test_a_lease_that_is_killed_frees_the_lock_and_asks_for_nothing(settings: Se
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(LockHeldError), topic_lease(settings, TOPIC, timeout_seconds=0.3):
+        with (
+            pytest.raises(LockHeldError),
+            topic_lease(settings.lock_dir, TOPIC, timeout_seconds=0.3),
+        ):
             pass
         holder.kill()
     assert len(requests(settings)) == 1
-    with topic_lease(settings, TOPIC, timeout_seconds=5):
+    with topic_lease(settings.lock_dir, TOPIC, timeout_seconds=5):
         pass
 
 
 def test_the_lock_is_the_record_lock_that_java_takes(settings: Settings) -> None:
-    with topic_lease(settings, TOPIC):
+    with topic_lease(settings.lock_dir, TOPIC):
         told = subprocess.run(
             [
                 sys.executable,

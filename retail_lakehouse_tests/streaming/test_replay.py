@@ -72,7 +72,14 @@ def wider(monkeypatch: pytest.MonkeyPatch) -> EventContract:
 def replayed(
     spark: "SparkSession", settings: Settings, run_id: str = "run-1", **selection: Any
 ) -> ReplayReport:
-    return replay_quarantine(spark, settings, INVENTORY.name, ReplaySelection(**selection), run_id)
+    return replay_quarantine(
+        spark,
+        INVENTORY.name,
+        ReplaySelection(**selection),
+        run_id,
+        catalog_name=settings.catalog_name,
+        lock_dir=settings.lock_dir,
+    )
 
 
 def rows_by_offset(landed: Landed) -> dict[tuple[int, int], str]:

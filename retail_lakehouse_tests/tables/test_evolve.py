@@ -252,7 +252,7 @@ def test_the_job_of_a_topic_yields_to_a_change_of_its_tables(
     asked: list[str] = []
 
     @contextmanager
-    def asking(_: Settings, topic: str) -> Iterator[None]:
+    def asking(_: Path, topic: str) -> Iterator[None]:
         columns = catalog.load_table(wider.identifier).schema().column_names
         asked.append(topic)
         assert "loyalty_tier" not in columns
@@ -279,7 +279,7 @@ def test_a_change_under_a_job_that_does_not_yield_is_refused_in_a_sentence(
     longer = settings.model_copy(update={"snapshot_retention_minutes": 30})
     monkeypatch.setattr(evolve, "topic_lease", partial(topic_lease, timeout_seconds=0.3))
     with (
-        topic_lease(settings, EVENTS[0].topic),
+        topic_lease(settings.lock_dir, EVENTS[0].topic),
         pytest.raises(LockHeldError, match="Another process writes the tables"),
     ):
         ensure_tables(catalog, longer, [EVENTS_TABLE])

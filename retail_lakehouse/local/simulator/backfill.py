@@ -197,7 +197,7 @@ def _write_day(
         content_hash=content_sum(chosen["high"], chosen["low"]),
         first_event_id=rows[EVENT_ID_FIELD][0].as_py(),
     )
-    with topic_lease(settings, event.topic):
+    with topic_lease(settings.lock_dir, event.topic):
         table = catalog.load_table(event_table(event).identifier)
         mark = _mark(table, ledger, event, now_ms)
         ledger.intend_backfill(written, next_batch)
