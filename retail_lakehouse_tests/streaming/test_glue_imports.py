@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 GLUE_SCRIPTS = sorted((Path(__file__).parents[2] / "glue_scripts").glob("*_streaming.py"))
-# The libraries of ours that Glue 5.1 has, with what they need themselves. Whatever else is installed
-# here is taken for absent there, as no job of ours asks for --additional-python-modules.
+# The libraries of ours that Glue 5.1 has, with what they need themselves. Whatever else is here is
+# taken for absent there, as no job of ours asks for --additional-python-modules.
 # https://docs.aws.amazon.com/glue/latest/dg/aws-glue-programming-python-libraries.html
 SHIPPED = {"pyspark", "py4j", "numpy", "pandas", "pyarrow", "dateutil", "pytz", "six", "tzdata"}
 
