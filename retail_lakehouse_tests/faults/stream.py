@@ -28,7 +28,7 @@ from retail_lakehouse.kafka.admin import describe_topics
 from retail_lakehouse.kafka.topics import TopicSpec, ensure_topics
 from retail_lakehouse.local.java import JavaHome
 from retail_lakehouse.local.process_record import ProcessRecord
-from retail_lakehouse.local.processes import session_members
+from retail_lakehouse.local.processes import end_session, session_members
 from retail_lakehouse.local.spark import job_command
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.streaming import driver
@@ -71,17 +71,22 @@ class SpawnedJob:
     def wait_until_gone(self, seconds: float = 20) -> None:
         """Waits until nothing of it lives, by itself.
 
-        A program that the JVM was about to start when it was killed is no part of the job: Java's
-        helper waits for ever for what to run, and only the end of the session takes it away.
+        But for one case: a JVM that is killed while it starts a program leaves Java's helper, which
+        waits for ever for what to run and keeps the sockets open that Python workers wait on. The
+        supervisor ends such a session before its next start, and so does this.
         """
-        _wait(lambda: not self._own_members(), seconds, f"{self.members()} live on")
+        _wait(lambda: not self.members() or self._helper_hangs(), seconds, f"{self.members()} live")
+        if self.members():
+            end_session(self.record, grace_seconds=0.0)
 
-    def _own_members(self) -> list[str]:
+    def _helper_hangs(self) -> bool:
+        if self.process.poll() is None:
+            return False
         names = []
         for member in self.members():
             with suppress(psutil.NoSuchProcess):
                 names.append(member.name())
-        return [name for name in names if name != "jspawnhelper"]
+        return "jspawnhelper" in names and "java" not in names
 
     def wait_until_stopped(self, seconds: float = 240) -> None:
         """Waits until its driver stands still under SIGSTOP."""
