@@ -18,6 +18,10 @@ _LITERALS_AT_MOST = 10_000
 """Past so many offsets a join is cheaper than a list of literals in the plan."""
 _KEY = ["kafka_partition", "kafka_offset"]
 
+Arrival = tuple[int, int, int]
+"""Partition, offset and broker time (epoch ms): a broker that lost records gives their offsets to
+new ones, and only the time tells them apart."""
+
 
 def collected(judged: DataFrame) -> Records:
     """The numbers of a judged batch, on the driver."""
@@ -33,11 +37,15 @@ def collected(judged: DataFrame) -> Records:
     return concatenated(parts)
 
 
-def listed(partition: Longs, offset: Longs, offsets: Mapping[int, Longs]) -> npt.NDArray[np.bool_]:
-    """Which of the coordinates are among `offsets` (by partition)."""
-    result = np.zeros(len(partition), dtype=np.bool_)
-    for number, of_partition in offsets.items():
-        result |= (partition == number) & np.isin(offset, of_partition)
+def listed(records: Records, arrivals: frozenset[Arrival]) -> npt.NDArray[np.bool_]:
+    """Which of the records are among `arrivals`."""
+    result = np.zeros(len(records), dtype=np.bool_)
+    if not arrivals:
+        return result
+    candidates = np.flatnonzero(np.isin(records.offset, [offset for _, offset, _ in arrivals]))
+    columns = (records.partition, records.offset, records.broker_ms)
+    found = zip(*(column[candidates].tolist() for column in columns), strict=True)
+    result[candidates] = [arrival in arrivals for arrival in found]
     return result
 
 

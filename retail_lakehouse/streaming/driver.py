@@ -172,10 +172,11 @@ class StreamingJob:
             topic, live, marked.until, until, marked.quarantine_until, accepted
         )
         self._index.open()
-        writer.resume(moved(marked, until, quarantine_until))
+        progress = moved(marked, until, quarantine_until)
+        writer.resume(progress)
         made_again = marks[0] is not None and marks[0].topic_id != live.topic_id
-        if until != marked.until or made_again:
-            writer.declare()
+        if progress != marked or made_again:
+            writer.declare(marked)
 
     def _reconcile_checkpoint(self, until: dict[int, int]) -> None:
         files = self._files

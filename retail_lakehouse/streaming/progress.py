@@ -141,6 +141,17 @@ def declared_mark(progress: Progress, event: EventContract, run_id: str, started
     )
 
 
+def declared_quarantine_mark(
+    progress: Progress, event: EventContract, run_id: str, started_ms: int
+) -> Mark:
+    """`declared_mark` for the quarantine."""
+    return replace(
+        declared_mark(progress, event, run_id, started_ms),
+        until=dict(progress.quarantine_until),
+        total=progress.quarantine_total,
+    )
+
+
 def after_quarantine(progress: Progress, mark: Mark) -> Progress:
     """Progress once the quarantine's commit is in."""
     return replace(progress, quarantine_until=mark.until, quarantine_total=mark.total)

@@ -25,9 +25,10 @@ from retail_lakehouse.contracts.reasons import Reason
 from retail_lakehouse.contracts.tables import event_table, quarantine_table
 from retail_lakehouse.dedupe.decide import Verdict, decide, searched
 from retail_lakehouse.dedupe.key_index import KeyIndex, Stamp
-from retail_lakehouse.dedupe.records import HOUR_MS, Longs, Records
+from retail_lakehouse.dedupe.records import HOUR_MS, Records
 from retail_lakehouse.streaming import transform
 from retail_lakehouse.streaming.coordinates import (
+    Arrival,
     collected,
     listed,
     only,
@@ -41,6 +42,7 @@ from retail_lakehouse.streaming.progress import (
     after_quarantine,
     after_rows,
     declared_mark,
+    declared_quarantine_mark,
     quarantine_mark,
     rows_mark,
 )
@@ -78,7 +80,7 @@ class TopicWriter:
         self._retention_minutes = retention_minutes
         self._run_id = run_id
         self._progress: Progress | None = None
-        self._held: dict[int, Longs] = {}
+        self._held: frozenset[Arrival] = frozenset()
         self._rows_spec = self.rows.landing_spec_id()
         self._quarantine_spec = self.quarantine.landing_spec_id()
         self._uuid = self.rows.uuid()
@@ -108,11 +110,23 @@ class TopicWriter:
         self._sync_index(floor)
         self._held = self._quarantined_ahead()
 
-    def declare(self) -> None:
-        """Commits a mark without rows: progress that was moved by hand must survive this run."""
-        nothing = self._spark.table(self.rows.name).where("false")
-        mark = declared_mark(self.progress, self.event, self._run_id, int(time.time() * 1000))
-        self.rows.append(nothing, mark, self._rows_spec)
+    def declare(self, marked: Progress) -> None:
+        """Commits marks without rows: progress that was moved by hand must survive this run.
+
+        `marked` is what the tables' marks say; the quarantine is left alone where it agrees.
+        """
+        told = self.progress, self.event, self._run_id, int(time.time() * 1000)
+        # The rows first, unlike in a batch. Killed in between, their moved offset is the one read
+        # from, and the quarantine's old one at worst asks for the acceptance again. The other way
+        # round, a broker that meanwhile grew past the rows' old offset would hide the records
+        # below it for good.
+        self._append_nothing(self.rows, declared_mark(*told), self._rows_spec)
+        if self.progress.quarantine_until != marked.quarantine_until:
+            mark = declared_quarantine_mark(*told)
+            self._append_nothing(self.quarantine, mark, self._quarantine_spec)
+
+    def _append_nothing(self, table: JobTable, mark: Mark, spec_id: int) -> None:
+        table.append(self._spark.table(table.name).where("false"), mark, spec_id)
 
     def write(self, batch: DataFrame, planned_end: "Mapping[int, int]") -> None:
         """Lands one micro-batch whose end offsets (exclusive) are `planned_end`."""
@@ -135,7 +149,7 @@ class TopicWriter:
     def _facts(
         self, records: Records, planned_end: "Mapping[int, int]", started_ms: int
     ) -> BatchFacts:
-        held = listed(records.partition, records.offset, self._held)
+        held = listed(records, self._held)
         records = replace(records, good=records.good & ~held)
         hours = records.event_hour[searched(records, self._horizon_hours)]
         if len(hours) and int(hours.min()) < self._index.oldest_hour:
@@ -143,11 +157,12 @@ class TopicWriter:
         decision = decide(records, self._index, self._horizon_hours)
         return BatchFacts(records, decision, dict(planned_end), started_ms, held)
 
-    def _quarantined_ahead(self) -> dict[int, Longs]:
-        """Offsets by partition that are in quarantine but past the rows' mark.
+    def _quarantined_ahead(self) -> frozenset[Arrival]:
+        """The records that are in quarantine but past the rows' mark.
 
         A kill came between the two commits. The records are judged again, perhaps by a newer
         contract; what is in quarantine stays there and nothing goes there twice.
+        After an accepted loss others may have their offsets, but not their broker times as well.
         """
         progress = self.progress
         ahead = {
@@ -156,7 +171,7 @@ class TopicWriter:
             if end > progress.until.get(partition, 0)
         }
         if not ahead:
-            return {}
+            return frozenset()
         within = f.lit(False)
         for partition, (start, end) in ahead.items():
             within |= (f.col("kafka_partition") == partition) & f.col("kafka_offset").between(
@@ -165,10 +180,14 @@ class TopicWriter:
         found = (
             self._spark.table(self.quarantine.name)
             .where((f.col("kafka_topic_id") == progress.topic_id) & within)
-            .groupBy("kafka_partition")
-            .agg(f.collect_set("kafka_offset"))
+            # The session's time zone is UTC, so the cast changes nothing.
+            .select(
+                "kafka_partition",
+                "kafka_offset",
+                f.unix_millis(f.col("kafka_timestamp").cast("timestamp")),
+            )
         )
-        return {int(p): np.array(sorted(offsets), np.int64) for p, offsets in found.collect()}
+        return frozenset((int(p), int(offset), int(ms)) for p, offset, ms in found.collect())
 
     def _floor(self, broker_ms: int) -> int:
         """First event hour that the index keeps for records from this broker time on."""

@@ -55,6 +55,24 @@ def test_after_a_kill_between_the_commits_the_stream_may_be_cut_otherwise(
     assert_marks_hold(landed)
 
 
+def test_records_that_took_lost_offsets_are_not_taken_for_the_quarantined_ones(
+    start_engine: StartEngine, lakehouse: Settings
+) -> None:
+    # The broker lost what a killed batch had quarantined, and gave its offsets to others.
+    lost = [Record(0, n, NOW_MS, None, b"{") for n in range(3)]
+    with pytest.raises(Killed):
+        start_engine(lakehouse, INVENTORY).write(lost, Kill.BETWEEN_COMMITS)
+    taken = [event(f"e{n}", NOW_MS) for n in range(2)] + [b"[", b"{"]
+    records = [Record(0, n, NOW_MS + 1, None, value) for n, value in enumerate(taken)]
+    land(start_engine, lakehouse, INVENTORY, [records])
+    landed = read_tables(lakehouse, INVENTORY)
+    assert [row["event_id"] for row in landed.rows] == ["e0", "e1"]
+    assert sorted((row["kafka_offset"], row["raw"]) for row in landed.quarantine) == [
+        *[(0, b"{"), (1, b"{"), (2, b"["), (2, b"{"), (3, b"{")]
+    ]
+    assert (landed.last_mark.total.landed, landed.last_mark.total.quarantined) == (2, 2)
+
+
 def test_two_kills_in_the_same_batch_are_no_worse_than_one(
     start_engine: StartEngine, lakehouse: Settings
 ) -> None:

@@ -1,14 +1,23 @@
 """A topic that grows is read on; one that lost records stops the job until a person accepts it."""
 
 import time
+from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from retail_lakehouse.contracts.events import INVENTORY
+from retail_lakehouse.contracts.mark import Counts, Mark
+from retail_lakehouse.contracts.tables import event_table, quarantine_table
 from retail_lakehouse.kafka.topics import TopicSpec, ensure_topics
-from retail_lakehouse_tests.conformance.landed import read_tables
+from retail_lakehouse.tables.append import append_marked
+from retail_lakehouse.tables.catalog import open_catalog
+from retail_lakehouse.tables.marks import last_mark
+from retail_lakehouse.tables.schema import arrow_schema
+from retail_lakehouse_tests.conformance.landed import assert_is, read_tables
+from retail_lakehouse_tests.conformance.reference import expected
 from retail_lakehouse_tests.faults.stream import Stream, make_topic
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -98,6 +107,59 @@ def test_records_that_retention_took_before_they_landed_stop_the_job_until_accep
     stream.settings = stream.settings.model_copy(update={"accept_loss": ""})
     stream.produce(10)
     assert stream.run(monkeypatch) == 0
+
+
+def test_an_accepted_loss_of_the_brokers_tail_stays_accepted(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream.produce(30)
+    assert stream.run(monkeypatch) == 0
+    before = stream.check()
+    lose_tail(stream, records=5)
+    assert stream.run(monkeypatch) == 3
+    assert "Kafka ends at offset" in caplog.text
+
+    accepting(stream)
+    with monkeypatch.context() as patch:
+        patch.setattr(stream, "caught_up", lambda: marks_of(stream)[0].until == stream.end())
+        assert stream.run(patch) == 0
+    assert [mark.until for mark in marks_of(stream)] == [stream.end()] * 2
+    # New records take the lost offsets, in part at first, then past them.
+    stream.settings = stream.settings.model_copy(update={"accept_loss": ""})
+    for _ in range(2):
+        stream.produce(10, only_good=True)
+        assert stream.run(monkeypatch) == 0
+    landed = read_tables(stream.settings, INVENTORY)
+    landed.quarantine = [row for row in landed.quarantine if row["detail"] != "lost"]
+    wanted = expected(stream.records, INVENTORY, stream.settings.dedupe_horizon_hours)
+    assert_is(landed, wanted, stream.records)
+    assert len(landed.rows) == len(before.rows) + 20
+
+
+def lose_tail(stream: Stream, records: int) -> None:
+    """Makes the tables speak of `records` more a partition, quarantined, than Kafka has."""
+    until = {partition: end + records for partition, end in stream.end().items()}
+    catalog = open_catalog(stream.settings)
+    for contract in (event_table(INVENTORY), quarantine_table(INVENTORY)):
+        table = catalog.load_table(contract.identifier)
+        mark = last_mark(table)
+        assert mark is not None
+        rows = table.scan().to_arrow().slice(0, 1).to_pylist()
+        of_tail = [
+            rows[0] | {"kafka_partition": partition, "kafka_offset": offset, "detail": "lost"}
+            for partition, end in until.items()
+            for offset in range(end - records, end)
+            if contract.name.endswith("_quarantine")
+        ]
+        made = pa.Table.from_pylist(of_tail, arrow_schema(contract))
+        append_marked(table, made, replace(mark, ranges={}, until=until, batch=Counts()))
+
+
+def marks_of(stream: Stream) -> list[Mark]:
+    catalog = open_catalog(stream.settings)
+    contracts = (event_table(INVENTORY), quarantine_table(INVENTORY))
+    marks = [last_mark(catalog.load_table(contract.identifier)) for contract in contracts]
+    return [mark for mark in marks if mark is not None]
 
 
 def test_a_quarantine_that_has_rested_past_retention_is_no_loss(
