@@ -39,7 +39,11 @@ class EventContract:
     doc: str
     fields: tuple[Field, ...]
     key_fields: tuple[str, ...]
-    """Fields joined with `|` into the Kafka key: all copies of one event share a partition."""
+    """Fields joined with `|` into the Kafka key: all copies of one event share a partition.
+
+    Only so is it settled which copy lands. Of copies that a producer spreads over partitions one
+    lands too and the others are duplicates or conflicts, but which one follows arrival.
+    """
     sign_rules: tuple[SignRule, ...] = ()
     non_zero: tuple[str, ...] = ()
     max_bytes: int = 65_536

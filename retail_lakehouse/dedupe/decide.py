@@ -7,7 +7,10 @@ dedupe horizon of the record's own broker time: among the rows that have landed,
 records before it. The first arrival lands (the lowest offset of its partition); a later one with
 the same content is a duplicate; one with other content is a conflict and goes to quarantine.
 A record past the horizon lands without a search, and is there for those after it as any other row.
-None of this depends on where a batch begins.
+None of this depends on where a batch begins, as long as the copies of an event share a partition,
+which the contract's Kafka key sees to. Of copies in several partitions exactly one lands as well,
+but which one follows arrival: within a batch the one of the earlier broker time, else the one whose
+batch came first.
 """
 
 from dataclasses import dataclass
@@ -65,7 +68,7 @@ def decide(records: Records, landed: LandedKeys, horizon_hours: int) -> Decision
     # Those past the horizon are not searched for, but a later record may be a copy of one of them:
     # the broker's clock may have stepped back in between.
     good = np.flatnonzero(records.good)
-    order = good[np.lexsort((records.offset[good], records.partition[good]))]
+    order = _by_arrival(records, good)
     known = np.zeros(count, dtype=np.bool_)
     content = np.zeros(count, dtype=np.int64)
     for hour in np.unique(hours[within]):
@@ -80,6 +83,17 @@ def decide(records: Records, landed: LandedKeys, horizon_hours: int) -> Decision
         Verdict.LANDS,
     )
     return Decision(verdict, unsearched)
+
+
+def _by_arrival(records: Records, good: Longs) -> Longs:
+    """`good` ordered by broker time, and within a partition always by offset."""
+    order = good[np.lexsort((records.offset[good], records.partition[good]))]
+    partition, arrived_ms = records.partition[order], records.broker_ms[order]
+    for number in np.unique(partition):
+        # A clock that stepped back must not put a record before those of lower offsets.
+        of_partition = partition == number
+        arrived_ms[of_partition] = np.maximum.accumulate(arrived_ms[of_partition])
+    return order[np.argsort(arrived_ms, kind="stable")]
 
 
 def _spread_first_arrivals(

@@ -26,7 +26,10 @@ class Expected:
 
 
 def expected(records: Iterable[Record], contract: EventContract, horizon_hours: int) -> Expected:
-    """The outcome of a stream whose copies share a partition."""
+    """The outcome of a stream whose copies share a partition, as the contract's key has it.
+
+    Of copies in several partitions as many land as this says, but which ones follows arrival.
+    """
     result = Expected()
     first: dict[tuple[str, int], tuple[str, str | None]] = {}
     unsearched = 0

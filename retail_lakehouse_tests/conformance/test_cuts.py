@@ -81,6 +81,40 @@ def test_cuts_that_nobody_thought_of_give_the_same_tables(
     assert_marks_hold(landed)
 
 
+ELSEWHERE = [
+    Record(partition, offset, NOW_MS + ms, None, event(name, NOW_MS))
+    for partition, offset, ms, name in (
+        *((0, 0, 0, "left"), (0, 1, 5, "twice"), (0, 2, 6, "right")),
+        *((1, 0, 1, "far"), (1, 1, 3, "twice"), (1, 2, 9, "near")),
+    )
+]
+
+
+@pytest.mark.parametrize(
+    "batches, lands_in",
+    [
+        ([ELSEWHERE], 1),
+        (cut_evenly(ELSEWHERE, 3), 1),
+        (cut_by_partition(ELSEWHERE), 1),
+        (cut_by_partition(ELSEWHERE)[::-1], 0),
+    ],
+    ids=["one batch", "three parts", "1 before 0", "0 before 1"],
+)
+def test_of_copies_in_two_partitions_exactly_one_lands(
+    start_engine: StartEngine, lakehouse: Settings, batches: list[Batch], lands_in: int
+) -> None:
+    land(start_engine, lakehouse, INVENTORY, batches)
+    landed = read_tables(lakehouse, INVENTORY)
+    assert_marks_hold(landed)
+    total = landed.last_mark.total
+    assert (total.landed, total.duplicates, total.quarantined) == (5, 1, 0)
+    rows = {row["event_id"]: row for row in landed.rows}
+    assert set(rows) == {"left", "twice", "right", "far", "near"}
+    # Within a batch the earlier of the two by the broker's clock.
+    assert rows["twice"]["kafka_partition"] == lands_in
+    assert rows["twice"]["event_timestamp"] == NOW_MS
+
+
 def test_many_dropped_records_are_dropped_one_by_one(
     start_engine: StartEngine, lakehouse: Settings
 ) -> None:

@@ -203,6 +203,35 @@ def test_the_index_answers_as_if_nothing_were_ever_forgotten(
     assert told == one_by_one(stream, HORIZON_HOURS)
 
 
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_of_copies_in_several_partitions_one_lands_however_the_stream_is_cut(
+    data: st.DataObject,
+) -> None:
+    times = data.draw(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), min_size=1))
+    stream = [Arrival(p, n, START_MS + ms, START_MS, "a", 1) for n, (p, ms) in enumerate(times)]
+    landed, told = Everything(), Verdicts()
+    for batch in data.draw(cut(stream)):
+        records = records_of(batch)
+        decision = decide(records, landed, HORIZON_HOURS)
+        told |= named(records, decision)
+        landed.add(records, records.good & (decision.verdict == Verdict.LANDS))
+    assert sorted(told.values()) == ["duplicate"] * (len(stream) - 1) + ["lands"]
+
+
+def test_within_a_batch_the_earlier_copy_lands_and_a_clock_that_steps_back_moves_no_offset() -> (
+    None
+):
+    batch = [
+        Arrival(0, 0, START_MS + 9, START_MS, "a", 1),
+        Arrival(0, 1, START_MS - 9, START_MS, "a", 2),
+        Arrival(1, 7, START_MS + 5, START_MS, "a", 1),
+    ]
+    records = records_of(batch)
+    decision = decide(records, Everything(), HORIZON_HOURS)
+    assert named(records, decision) == {(0, 0): "duplicate", (0, 1): "conflict", (1, 7): "lands"}
+
+
 def test_an_empty_batch_and_one_without_good_records_have_verdicts_for_nobody() -> None:
     for batch in ([], [Arrival(0, 0, START_MS, 0, None, 0)]):
         decision = decide(records_of(batch), Everything(), HORIZON_HOURS)
