@@ -123,6 +123,26 @@ def judge(body: bytes | None, broker_time_ms: int, contract: EventContract) -> V
     return Good(values, "|".join(parts), _dump(unknown) if unknown else None)
 
 
+def as_of_today(
+    contract: EventContract, values: Mapping[str, object], extra: str
+) -> tuple[dict[str, object], str | None]:
+    """Values and `extra` of a row of an older contract, as a copy of its record is judged now.
+
+    A field that was unknown then moves out of `extra`, unless no good copy can have its value.
+    """
+    known, unknown = dict(values), _parse(extra)
+    members = dict(unknown) if isinstance(unknown, _Pairs) else {}
+    for field in contract.fields:
+        if field.name in members and known[field.name] is None:
+            try:
+                known[field.name] = _typed(field, members[field.name])
+                _ranged(field, known)
+                del members[field.name]
+            except _Refused:
+                known[field.name] = None
+    return known, _dump(members) if members else None
+
+
 def _members(body: bytes | None, contract: EventContract) -> dict[str, object]:
     if body is None:
         raise _Refused(Reason.TOMBSTONE, "The record has no body.")

@@ -15,6 +15,7 @@ from pyspark.sql import functions as f
 
 from retail_lakehouse.contracts.canonical import canonical_text
 from retail_lakehouse.contracts.events import EVENT_ID_FIELD, EVENT_TIME_FIELD, EventContract
+from retail_lakehouse.contracts.judge import as_of_today
 from retail_lakehouse.dedupe.key_index import KeyIndex, Stamp
 from retail_lakehouse.dedupe.records import HOUR_MS, content_key, key_hash
 from retail_lakehouse.streaming.iceberg import JobTable
@@ -102,12 +103,17 @@ def _hashing(event: EventContract) -> "Callable[[Any], Iterator[pa.RecordBatch]]
 
         for batch in batches:
             numbers = np.empty((batch.num_rows, 4), dtype=np.int64)
-            for position, values in enumerate(batch.to_pylist()):
+            for position, row in enumerate(batch.to_pylist()):
+                values, extra = row, row["extra"]
+                if extra is not None:
+                    # Else a copy of a record that landed before the contract knew its field would
+                    # be taken for a conflict.
+                    values, extra = as_of_today(event, row, extra)
                 canonical = canonical_text(event.fields, values)
                 numbers[position] = (
                     values[EVENT_TIME_FIELD] // HOUR_MS,
                     *key_hash(values[EVENT_ID_FIELD]),
-                    content_key(canonical, values["extra"]),
+                    content_key(canonical, extra),
                 )
             yield pa.record_batch([pa.array([numbers.tobytes()], pa.binary())], names=["keys"])
 

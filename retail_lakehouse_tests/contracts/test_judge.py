@@ -14,7 +14,7 @@ from retail_lakehouse.contracts.canonical import canonical_text, decimal_text
 from retail_lakehouse.contracts.cases import BROKER_TIME_MS, CASES, Case, body
 from retail_lakehouse.contracts.events import EVENTS, INVENTORY, EventContract
 from retail_lakehouse.contracts.fields import INTEGER_LIMITS, Field, Kind
-from retail_lakehouse.contracts.judge import Bad, Good, judge
+from retail_lakehouse.contracts.judge import Bad, Good, as_of_today, judge
 from retail_lakehouse.contracts.reasons import PRECEDENCE, Reason
 
 _HOUR_MS = 3_600_000
@@ -219,6 +219,45 @@ def test_unknown_fields_have_one_spelling_and_keep_their_numbers() -> None:
     assert isinstance(verdicts[0], Good)
     assert verdicts[0] == verdicts[1]
     assert verdicts[0].extra == '{"colour":null,"z":{"a":[1e400,"\\u00e9"],"b":1.50}}'
+
+
+_LATER_FIELDS = (
+    Field("colour", Kind.STRING, "…", required=False, max_length=4),
+    Field("price", Kind.DECIMAL, "…", required=False, minimum=0),
+    Field("rank", Kind.LONG, "…", required=False),
+)
+_LATER = replace(INVENTORY, fields=(*INVENTORY.fields, *_LATER_FIELDS))
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        {"colour": '"red"'},
+        {"colour": '"red"', "z": "1.50"},
+        {"colour": '"\\u00e9"', "price": '"1.50"', "rank": "-0"},
+        {"price": "1.5000"},
+        {"price": "12e-1", "rank": "7"},
+        {"colour": "null", "z": "null"},
+        {"z": '{"colour":"red"}'},
+    ],
+)
+def test_a_row_of_an_older_contract_has_the_content_of_its_copy_under_todays(
+    unknown: dict[str, str],
+) -> None:
+    text = body(**unknown)
+    before, now = (judge(text, BROKER_TIME_MS, each) for each in (INVENTORY, _LATER))
+    assert isinstance(before, Good)
+    assert isinstance(now, Good)
+    assert before.extra is not None
+    stored = {field.name: before.values.get(field.name) for field in _LATER.fields}
+    values, extra = as_of_today(_LATER, stored, before.extra)
+    assert (canonical_text(_LATER.fields, values), extra) == (now.canonical, now.extra)
+
+
+@pytest.mark.parametrize("extra", ['{"colour":"yellow"}', '{"rank":"7"}', '{"price":-1}'])
+def test_an_older_rows_value_that_no_copy_can_have_today_stays_in_extra(extra: str) -> None:
+    stored: dict[str, object] = {field.name: None for field in _LATER.fields}
+    assert as_of_today(_LATER, stored, extra) == (stored, extra)
 
 
 def _example_of(contract: EventContract) -> dict[str, object]:

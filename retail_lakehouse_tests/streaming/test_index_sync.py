@@ -1,6 +1,7 @@
 """Rules of catching up: the index says what the table holds, by the cheapest way that is sure."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import pytest
 
 from retail_lakehouse.contracts.canonical import content_form
 from retail_lakehouse.contracts.events import INVENTORY
+from retail_lakehouse.contracts.fields import Field, Kind
 from retail_lakehouse.contracts.judge import Good, judge
 from retail_lakehouse.contracts.mark import MarkKind
 from retail_lakehouse.contracts.tables import event_table
@@ -16,7 +18,7 @@ from retail_lakehouse.dedupe.key_index import KeyIndex, Stamp
 from retail_lakehouse.dedupe.records import content_key, key_hash
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.streaming.iceberg import JobTable
-from retail_lakehouse.streaming.index_sync import sync_index
+from retail_lakehouse.streaming.index_sync import keys_of, sync_index
 from retail_lakehouse.tables.append import append_marked
 from retail_lakehouse.tables.catalog import open_catalog
 from retail_lakehouse.tables.marks import last_mark
@@ -40,7 +42,7 @@ class Synced:
         folder: Path,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        self._spark = spark
+        self.spark = spark
         self._caplog = caplog
         self.settings = settings
         self.table = JobTable(spark, settings.catalog_name, event_table(INVENTORY))
@@ -59,7 +61,7 @@ class Synced:
             form,
         )
         self._caplog.clear()
-        sync_index(self._spark, self.index, self.table, INVENTORY, now, FLOOR)
+        sync_index(self.spark, self.index, self.table, INVENTORY, now, FLOOR)
         assert self.index.stamp == now
         return "Building the dedupe index" in self._caplog.text
 
@@ -68,7 +70,7 @@ class Synced:
         land(self.start, self.settings, INVENTORY, [records])
 
     def sql(self, text: str) -> None:
-        self._spark.sql(text.format(catalog=self.settings.catalog_name, table=self.table.name))
+        self.spark.sql(text.format(catalog=self.settings.catalog_name, table=self.table.name))
 
     def assert_has(self, numbers: range) -> None:
         keys = np.array([key_hash(f"e{n}") for n in numbers])
@@ -151,6 +153,20 @@ def test_an_index_whose_snapshot_has_expired_is_rebuilt(
     synced.table.expire(2**62, keep_at_least=1)
     assert synced.sync()
     synced.assert_has(range(6))
+
+
+def test_a_field_that_the_contract_has_learnt_since_is_no_other_content(synced: Synced) -> None:
+    from pyspark.sql import functions as f
+
+    value = event("before", NOW_MS, colour='"red"', size="4")
+    land(synced.start, synced.settings, INVENTORY, [[Record(0, 0, NOW_MS, None, value)]])
+    colour = Field("colour", Kind.STRING, "Known since.", required=False)
+    today = replace(INVENTORY, fields=(*INVENTORY.fields, colour))
+    verdict = judge(value, NOW_MS, today)
+    assert isinstance(verdict, Good)
+    rows = synced.spark.table(synced.table.name)
+    (keys,) = keys_of(rows.withColumn("colour", f.lit(None).cast("string")), today)
+    assert keys[:, 3].tolist() == [content_key(verdict.canonical, verdict.extra)]
 
 
 def test_expiry_never_takes_the_last_mark_whatever_was_compacted_after_it(synced: Synced) -> None:
