@@ -184,7 +184,8 @@ def _mark_metadata(marks: Sequence[Mark], committed_ms: int) -> dict[str, Any]:
         "records_read": batch.read,
         "quarantined": batch.quarantined,
         "duplicates_dropped": batch.duplicates,
-        "landed_past_dedupe_horizon": batch.unsearched,
+        "with_unknown_fields": batch.with_extra,
+        "duplicates_past_horizon_at_most": batch.unsearched,
         "batch_seconds": seconds_between(last.batch_started_ms, committed_ms),
     }
     if last.previous_commit_ms is not None:

@@ -37,7 +37,10 @@ class Counts:
     quarantined: int = 0
     duplicates: int = 0
     unsearched: int = 0
-    """Of the landed: past the dedupe horizon, so landed without a search for duplicates."""
+    """Of the landed: past the dedupe horizon, so landed without a search for duplicates.
+
+    At most this many duplicates have landed past the horizon; how many are copies, none can say.
+    """
     with_extra: int = 0
     """Of the landed: with unknown fields, kept in `extra`."""
 
@@ -61,6 +64,12 @@ class Mark:
     exclusive; they begin where the table's previous mark ended, so marks are contiguous.
     `until` maps every partition ever read to the first offset that is not covered yet.
     `event_time` is that of the landed rows, `broker_time` that of all records read.
+
+    A quarantine has no commit for a batch without a bad record. So its mark's `ranges` reach back
+    to its own commit before, over all the batches since; `broker_time` is that of the last batch,
+    good records included; `batch` and `total` count what went to quarantine, and nothing else.
+    A mark without ranges moves no offset, or says that a person has accepted a loss: then `until`
+    stands where Kafka can go on from.
     """
 
     kind: MarkKind

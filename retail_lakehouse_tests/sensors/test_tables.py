@@ -1,12 +1,17 @@
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 
 from retail_lakehouse.assets.keys import table_key
+from retail_lakehouse.assets.tables import TableNews, table_metadata
+from retail_lakehouse.contracts.mark import Counts
 from retail_lakehouse.contracts.tables import DIMENSIONS, event_table, quarantine_table
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.sensors.tables import tables_sensor
 from retail_lakehouse.settings import Settings
+from retail_lakehouse.tables.marks import MarkedSnapshot
+from retail_lakehouse_tests.contracts.test_mark import example_mark
 from retail_lakehouse_tests.resources.fakes import Lakehouse
 from retail_lakehouse_tests.sensors.conftest import Tick
 
@@ -35,10 +40,24 @@ def test_several_snapshots_are_one_materialization_with_summed_rows(
     assert told["quarantined"] == 1
     assert told["duplicates_dropped"] == 2
     assert told["records_read"] == 10
+    assert told["with_unknown_fields"] == 0
+    assert told["duplicates_past_horizon_at_most"] == 0
     assert told["dagster/row_count"] == 7
     assert told["offsets"] == {"0": "0 to 9"}
     assert told["until"] == {"0": 10, "1": 0, "2": 0}
     assert "gap" not in told
+
+
+def test_unknown_fields_and_what_was_not_searched_for_are_summed() -> None:
+    counts = Counts(read=5, landed=4, quarantined=1, unsearched=2, with_extra=3)
+    commits = [
+        MarkedSnapshot(n, None, 9_000, "append", 4, 1, replace(example_mark(), batch=counts))
+        for n in (1, 2)
+    ]
+    news = TableNews(event_table("inventory"), tuple(commits), None, False, {})
+    told = table_metadata(news, 10_000)
+    assert told["with_unknown_fields"] == 6
+    assert told["duplicates_past_horizon_at_most"] == 4
 
 
 def test_a_tick_without_a_new_snapshot_reports_nothing(
