@@ -26,7 +26,7 @@ _REASONS = ", ".join(reason.value for reason in Reason)
 
 
 class ReplayConfig(dg.Config):
-    """Which quarantined records are judged again: all that match, oldest first."""
+    """Which quarantined records are judged again: all that match, least often kept first."""
 
     event: str = Field(description=f"Whose quarantine: {_EVENT_NAMES}.")
     reasons: list[str] = Field(

@@ -19,6 +19,10 @@ class CheckpointDamagedError(ValueError):
     """A file of the checkpoint is not as Spark writes it."""
 
 
+class CheckpointStuckError(RuntimeError):
+    """A checkpoint that has to go cannot be moved aside; a person has to."""
+
+
 @dataclass(frozen=True, slots=True)
 class CheckpointState:
     """Offsets by partition of the last batch that was committed, and of one planned after it."""
@@ -80,14 +84,24 @@ class CheckpointFiles:
             raise CheckpointDamagedError(f"its {name} is garbage") from None
 
     def move_aside(self, suffix: str) -> str:
-        """Renames the checkpoint's folder; returns its new location."""
+        """Renames the checkpoint's folder; returns its new location.
+
+        Raises:
+            CheckpointStuckError: the file system does not let it be renamed.
+        """
+        from py4j.protocol import Py4JJavaError
+
         aside = f"{self.location}.{suffix}"
-        if not self._fs.rename(self._path, self._jvm.org.apache.hadoop.fs.Path(aside)):
-            raise CheckpointDamagedError(
-                f"The checkpoint {self.location} disagrees with the table and could not be moved "
-                f"to {aside}. Move it by hand, then start the job again."
-            )
-        return aside
+        try:
+            if self._fs.rename(self._path, self._jvm.org.apache.hadoop.fs.Path(aside)):
+                return aside
+            reason = "the file system refused without a reason"
+        except Py4JJavaError as error:
+            reason = str(error.java_exception.toString())
+        raise CheckpointStuckError(
+            f"The checkpoint {self.location} disagrees with the table and could not be moved to "
+            f"{aside}: {reason}. Move it by hand, then start the job again."
+        )
 
 
 def read_state(files: CheckpointFiles, topic: str) -> CheckpointState:

@@ -42,8 +42,8 @@ _POLL_SECONDS = 1
 def run_streaming_job(event_name: str, argv: Sequence[str]) -> int:
     """Runs the event's streaming job until it is told to stop; returns the exit status.
 
-    0: stopped when asked. 1: failed, start it again. 3: records are lost, or a mark cannot be read;
-    a person has to look.
+    0: stopped when asked. 1: failed, start it again. 3: records are lost, a mark cannot be read, or
+    a checkpoint cannot be moved aside; a person has to look.
     """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
@@ -55,7 +55,7 @@ def run_streaming_job(event_name: str, argv: Sequence[str]) -> int:
     end_with_jvm(spark, event_name)
     try:
         return StreamingJob(spark, arguments, event_named(event_name)).run()
-    except (startup.LossError, MarkError) as error:
+    except (startup.LossError, MarkError, checkpoint.CheckpointStuckError) as error:
         logger.error("%s", error)
         return EXIT_NEEDS_A_PERSON
     except (

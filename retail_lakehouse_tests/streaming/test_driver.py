@@ -1,0 +1,61 @@
+"""Rules of a job's end: what only a person can mend is one sentence and its own exit status."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from py4j.protocol import Py4JJavaError
+
+from retail_lakehouse.contracts.mark import MarkError
+from retail_lakehouse.job_settings import job_arguments
+from retail_lakehouse.settings import Settings
+from retail_lakehouse.streaming import driver
+from retail_lakehouse.streaming.arguments import EXIT_NEEDS_A_PERSON
+from retail_lakehouse.streaming.checkpoint import CheckpointFiles, CheckpointStuckError
+from retail_lakehouse.streaming.startup import LossError
+
+
+@pytest.mark.parametrize("error", [LossError, MarkError, CheckpointStuckError])
+def test_what_only_a_person_can_mend_is_a_sentence_and_no_traceback(
+    error: type[Exception],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def run(_job: object) -> int:
+        raise error("What happened. What to do.")
+
+    monkeypatch.setattr(driver, "spark_session", lambda _: SimpleNamespace(stop=lambda: None))
+    monkeypatch.setattr(driver, "end_with_jvm", lambda *_: None)
+    monkeypatch.setattr(driver, "StreamingJob", lambda *_: SimpleNamespace(run=lambda: run(0)))
+    arguments = job_arguments(Settings.load({"state_dir": tmp_path}), "inventory").to_argv()
+    assert driver.run_streaming_job("inventory", arguments) == EXIT_NEEDS_A_PERSON
+    (record,) = caplog.records
+    assert record.getMessage() == "What happened. What to do."
+    assert record.exc_info is None
+
+
+def _refuses(*_: object) -> bool:
+    return False
+
+
+def _fails(*_: object) -> bool:
+    thrown = SimpleNamespace(_target_id="o1", _gateway_client=None, toString=lambda: "no space")
+    raise Py4JJavaError("An error occurred.", cast(Any, thrown))
+
+
+@pytest.mark.parametrize("rename, reason", [(_refuses, "without a reason"), (_fails, "no space")])
+def test_a_checkpoint_that_cannot_be_moved_is_named_with_the_reason(
+    rename: Any, reason: str
+) -> None:
+    files = CheckpointFiles.__new__(CheckpointFiles)
+    hadoop = SimpleNamespace(fs=SimpleNamespace(Path=lambda *parts: parts))
+    files.location = "s3://b/checkpoints/inventory"
+    files.__dict__ |= {
+        "_path": None,
+        "_fs": SimpleNamespace(rename=rename),
+        "_jvm": SimpleNamespace(org=SimpleNamespace(apache=SimpleNamespace(hadoop=hadoop))),
+    }
+    with pytest.raises(CheckpointStuckError, match=f"inventory.aside-1: .*{reason}.*by hand"):
+        files.move_aside("aside-1")
