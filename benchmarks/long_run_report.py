@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.stack_faults import Fault
 from benchmarks.stack_samples import MemoryLook, Sample
 from retail_lakehouse.local.recompute.history import ViewHistory, history_lines
+from retail_lakehouse.local.verify.report import KINDS_IN_LEDGER, NOTE
 
 QUARTER_SECONDS = 900.0
 TABLE_AIM_SECONDS = 30.0
@@ -184,6 +185,8 @@ def _lines(run: LongRun) -> Iterator[str]:
     yield ""
     yield f"- Live after {run.live_after_seconds:.0f} s, from an empty state folder."
     yield f"- `verify`: {run.verify_lines[-1] if run.verify_lines else 'not reached'}"
+    kinds = (line for line in run.verify_lines if KINDS_IN_LEDGER in line)
+    yield from (f"  - {line.removeprefix(NOTE)}" for line in kinds)
     yield f"- {_history_line(run)}"
     yield f"- {_parity_line(run)}"
     yield f"- {_memory_line(run)}"

@@ -8,6 +8,7 @@ from benchmarks.long_run_report import LongRun, Parity, in_recovery, markdown, r
 from benchmarks.stack_faults import Fault
 from benchmarks.stack_samples import Sample
 from retail_lakehouse.local.recompute.history import ViewHistory
+from retail_lakehouse.local.verify.report import Kinds
 
 LIVE_AT = 1_795_410_000.0
 
@@ -37,6 +38,13 @@ def test_ages_from_before_a_fault_are_no_recovery() -> None:
     assert recovery.worst_table_age == 32
     assert in_recovery(run) == [False, True, True, True, False, False, False]
     assert run.held
+
+
+def test_the_kinds_of_duplicates_that_a_run_has_seen_are_on_its_page() -> None:
+    run = _run([_sample(at, 5.0) for at in range(10, 100, 10)])
+    run.verify_lines = [str(Kinds("t", {"ON_TIME": 7, "DUPLICATE_RESTART": 2})), "All 1 hold."]
+    page = markdown(run)
+    assert "- `verify`: All 1 hold.\n  - t: kinds in the ledger: on_time 7, duplicate_res" in page
 
 
 def test_a_good_sample_between_bad_ones_is_no_recovery() -> None:

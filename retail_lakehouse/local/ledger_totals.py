@@ -31,7 +31,7 @@ class RecordKind(IntEnum):
     DUPLICATE_HALF_HOUR = 6
     DUPLICATE_HOUR_TURN = 7
     DUPLICATE_RESTART = 8
-    """Minutes later: long enough for a job to have been restarted in between."""
+    """2 to 8 minutes later: long enough for a job to have been restarted in between, if one was."""
 
 
 GOOD_KINDS = (RecordKind.ON_TIME, RecordKind.LATE)

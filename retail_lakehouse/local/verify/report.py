@@ -3,8 +3,12 @@
 Here: checks and their wording. Not here: how the sides are computed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+NOTE = "note "
+"""How a line begins that is no check."""
+KINDS_IN_LEDGER = "kinds in the ledger"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +43,23 @@ class Deliveries:
 
     def __str__(self) -> str:
         return (
-            f"note {self.topic}: deliveries: {self.unresolved} were unresolved, of which "
+            f"{NOTE}{self.topic}: deliveries: {self.unresolved} were unresolved, of which "
             f"{self.resolved - self.undelivered} had arrived and {self.undelivered} had not; "
             f"{self.undelivered_ever} never arrived since the ledger began"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """What one topic's acknowledged records are, by the ledger: how many of each kind."""
+
+    topic: str
+    counts: Mapping[str, int]
+
+    def __str__(self) -> str:
+        # The marks know duplicates only as one number, so these are no check.
+        told = (f"{name.lower()} {count}" for name, count in self.counts.items())
+        return f"{NOTE}{self.topic}: {KINDS_IN_LEDGER}: {', '.join(told) or 'none'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +69,7 @@ class VerifyReport:
     checks: tuple[Check, ...]
     seconds: float
     deliveries: tuple[Deliveries, ...] = ()
+    kinds: tuple[Kinds, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -64,8 +82,9 @@ class VerifyReport:
         return tuple(check for check in self.checks if not check.holds)
 
     def lines(self) -> Iterator[str]:
-        """One line a topic on its deliveries, one a check, then the verdict."""
+        """Two lines a topic on its deliveries and kinds, one a check, then the verdict."""
         yield from map(str, self.deliveries)
+        yield from map(str, self.kinds)
         yield from map(str, self.checks)
         if self.ok:
             yield f"All {len(self.checks)} checks hold ({self.seconds:.1f} s)."

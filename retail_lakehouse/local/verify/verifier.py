@@ -15,13 +15,14 @@ from retail_lakehouse.contracts.tables import event_table, quarantine_table
 from retail_lakehouse.kafka.admin import describe_topics
 from retail_lakehouse.local.duckdb_extensions import iceberg_reader
 from retail_lakehouse.local.ledger import Ledger
+from retail_lakehouse.local.ledger_totals import RecordKind
 from retail_lakehouse.local.simulator.options import LEDGER_FOLDER
 from retail_lakehouse.local.simulator.resolution import (
     bind_to_kafka,
     resolve_open,
     resolve_open_backfills,
 )
-from retail_lakehouse.local.verify.report import Check, Deliveries, VerifyReport, equal
+from retail_lakehouse.local.verify.report import Check, Deliveries, Kinds, VerifyReport, equal
 from retail_lakehouse.local.verify.tables import RowSums, TableSide, prepare
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.catalog import open_catalog
@@ -83,7 +84,13 @@ def verify(
         ends = {topic.name: topic.end_offsets for topic in describe_topics(kafka, names)}
         _await_tables(catalog, events, ends, wait_seconds)
         checks = compare(ledger, catalog, ends, events, allow_empty)
-    return VerifyReport(checks, time.monotonic() - began, deliveries)
+        kinds = tuple(_kinds(name, ledger) for name in names)
+    return VerifyReport(checks, time.monotonic() - began, deliveries, kinds)
+
+
+def _kinds(topic: str, ledger: Ledger) -> Kinds:
+    counted = ledger.totals(topic).kinds
+    return Kinds(topic, {k.name: counted[k.name] for k in RecordKind if k.name in counted})
 
 
 def compare(

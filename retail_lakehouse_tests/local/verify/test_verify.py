@@ -200,6 +200,10 @@ def test_unresolved_and_undelivered_records_are_counted_before_they_are_closed(
     inventory = int((batch.rows["topic"] == 0).sum())
     said = f"{INVENTORY.topic}: deliveries: {inventory} were unresolved, of which 0 had arrived"
     assert any(said in line for line in report.lines())
+    (kinds,) = (told for told in report.kinds if told.topic == INVENTORY.topic)
+    assert kinds.counts == made.ledger.totals(INVENTORY.topic).kinds
+    assert sum(kinds.counts.values()) == made.ledger.totals(INVENTORY.topic).acknowledged
+    assert f", duplicate_same_batch {kinds.counts['DUPLICATE_SAME_BATCH']}" in str(kinds)
 
 
 def test_an_empty_account_fails_unless_asked_otherwise(tmp_path: Path) -> None:
