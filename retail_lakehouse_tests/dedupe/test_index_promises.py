@@ -1,0 +1,57 @@
+"""Rules of what an index says of itself: it claims no more than it has, and undoes no promise."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retail_lakehouse.dedupe import key_index
+from retail_lakehouse.dedupe.key_index import KeyIndex, Stamp
+
+_ROW = np.array([[1, 1, 1]], dtype=np.int64)
+
+
+def _stamp(number: int) -> Stamp:
+    return Stamp("uuid", number, "topic", {0: number}, "form")
+
+
+def _hours(*hours: int) -> "np.typing.NDArray[np.int64]":
+    return np.array(hours, dtype=np.int64)
+
+
+def _opened(folder: Path) -> KeyIndex:
+    index = KeyIndex(folder)
+    index.open()
+    return index
+
+
+def test_an_hour_that_was_forgotten_is_never_claimed_again(tmp_path: Path) -> None:
+    index = _opened(tmp_path)
+    index.seal(_stamp(0), 100)
+    index.add(_hours(100), _ROW, _stamp(1), 100)
+    index.add(_hours(102), _ROW, _stamp(2), 102)
+    # The broker's clock has stepped back: hour 100 is within a record's horizon, and gone.
+    index.add(_hours(102), _ROW + 1, _stamp(3), 100)
+    assert index.oldest_hour == 102
+    index.close()
+    assert _opened(tmp_path).oldest_hour == 102
+    index.open()
+    index.seal(_stamp(4), 101)
+    assert index.oldest_hour == 102
+
+
+def test_a_bulk_that_is_never_sealed_takes_no_run_from_the_state_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_index, "BULK_KEYS", 1)
+    index = _opened(tmp_path)
+    index.seal(_stamp(0), 100)
+    index.add(_hours(100), _ROW, _stamp(1), 100)
+    index.fold()
+    index.add_bulk(_hours(100), _ROW + 1, 100)
+    index.add_bulk(_hours(100), _ROW + 2, 100)
+    # A kill here.
+    again = _opened(tmp_path)
+    assert (again.stamp, len(again)) == (_stamp(1), 1)
+    known, content = again.find(100, _ROW[:, 0], _ROW[:, 1])
+    assert (known.tolist(), content.tolist()) == ([True], [1])
