@@ -1,5 +1,6 @@
 """Rules of what an index says of itself: it claims no more than it has, and undoes no promise."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -55,3 +56,35 @@ def test_a_bulk_that_is_never_sealed_takes_no_run_from_the_state_before_it(
     assert (again.stamp, len(again)) == (_stamp(1), 1)
     known, content = again.find(100, _ROW[:, 0], _ROW[:, 1])
     assert (known.tolist(), content.tolist()) == ([True], [1])
+
+
+def test_a_block_of_the_log_with_one_changed_byte_is_not_believed(tmp_path: Path) -> None:
+    index = _opened(tmp_path / "whole")
+    index.seal(_stamp(0), 100)
+    index.add(_hours(100), _ROW, _stamp(1), 100)
+    (log,) = (tmp_path / "whole").glob("log-*")
+    first = log.stat().st_size
+    index.add(_hours(100), _ROW + 1, _stamp(2), 100)
+    index.close()
+    content = log.read_bytes()
+    for position in (*range(first, len(content), 9), len(content) - 1):
+        folder = tmp_path / str(position)
+        shutil.copytree(tmp_path / "whole", folder)
+        changed = bytearray(content)
+        changed[position] ^= 1
+        (folder / log.name).write_bytes(changed)
+        again = _opened(folder)
+        assert (again.stamp, len(again)) == (_stamp(1), 1)
+        again.close()
+
+
+def test_what_was_collected_and_never_sealed_is_gone_when_it_is_opened_again(
+    tmp_path: Path,
+) -> None:
+    index = _opened(tmp_path)
+    index.seal(_stamp(0), 100)
+    index.add(_hours(100), _ROW, _stamp(1), 100)
+    index.add_bulk(_hours(100), _ROW + 1, 100)
+    index.open()
+    index.seal(_stamp(2), 100)
+    assert len(index) == 1
