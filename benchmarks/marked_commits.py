@@ -6,7 +6,7 @@ one real data file and carries a mark of the size that a topic of 24 partitions 
 
     python -m benchmarks.marked_commits [--commits 10000] [--keep 225]
 
-Printed: median and 99th percentile of a commit around the 100th, the 1,000th and the last, bytes
+Printed: the machine, median and 99th percentile of a commit around the 100th, the 1,000th and the last, bytes
 of metadata on disk, bytes of one metadata.json. Compare rows of one run with one another.
 """
 
@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.stack_samples import machine
 from retail_lakehouse.contracts.events import INVENTORY
 from retail_lakehouse.contracts.mark import Counts, Mark, MarkKind, TimeRange
 from retail_lakehouse.contracts.tables import event_table
@@ -65,6 +66,7 @@ def main() -> None:
     parser.add_argument("--commits", type=int, default=10_000)
     parser.add_argument("--keep", type=int, default=225)
     options = parser.parse_args()
+    sys.stdout.write(f"{machine()}\n")
     cache = Path(os.environ.get("RETAIL_LAKEHOUSE_CACHE_DIR", ".lakehouse/cache")).absolute()
     with tempfile.TemporaryDirectory() as folder:
         for keep in (options.keep, None):
