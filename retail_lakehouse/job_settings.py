@@ -20,7 +20,7 @@ def job_arguments(settings: Settings, event: str) -> JobArguments:
         warehouse=settings.warehouse_uri,
         checkpoint=f"{settings.checkpoints}/{event}",
         index_dir=str(settings.root / "index" / event) if local else f"/tmp/index/{event}",  # noqa: S108
-        lock_dir=str(settings.lock_dir) if local else "",
+        lock_dir=str(settings.topic_locks or ""),
         trigger_seconds=settings.trigger,
         max_offsets_per_trigger=settings.offsets_per_trigger,
         dedupe_horizon_hours=settings.dedupe_horizon_hours,

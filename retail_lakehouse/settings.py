@@ -230,8 +230,13 @@ class Settings(BaseSettings):
 
     @property
     def lock_dir(self) -> Path:
-        """Folder of the local topic locks."""
+        """Folder of this machine's locks."""
         return self.root / "locks"
+
+    @property
+    def topic_locks(self) -> Path | None:
+        """Folder of the topic locks; None on AWS, where no file holds a job on Glue back."""
+        return self.lock_dir if self.is_local else None
 
     def partitions(self, topic: TopicContract) -> int:
         """Partitions that the profile gives the topic."""

@@ -16,6 +16,7 @@ from retail_lakehouse.contracts.tables import TABLES
 from retail_lakehouse.contracts.topics import TOPICS
 from retail_lakehouse.local.supervisor import hold
 from retail_lakehouse.settings import SettingsError
+from retail_lakehouse_tests.streaming.test_arguments import AWS
 
 VERBS = ["dev", "stop", "status", "doctor", "reset", "simulate", "verify", "topics", "jobs"]
 VERBS += ["views", "contracts"]
@@ -73,6 +74,16 @@ def test_a_wrong_setting_is_one_sentence_and_exit_2(
     answer = run("dev", "--state-dir", str(tmp_path), "--set", assignment)
     assert answer.returncode == 2
     assert sentence in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_history_on_aws_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    """No lock of this machine keeps a job on Glue from writing at the same time."""
+    told = [part for name, value in AWS.items() for part in ("--set", f"{name}={value}")]
+    answer = run("simulate", "--state-dir", str(tmp_path), "--history-days", "1", *told)
+    assert answer.returncode == 1
+    assert "only the streaming job itself writes" in answer.stderr
     assert "Traceback" not in answer.stderr
     assert list(tmp_path.iterdir()) == []
 

@@ -62,7 +62,7 @@ def quarantine_replay_asset() -> dg.AssetsDefinition:
     def quarantine_replay(
         context: dg.AssetExecutionContext, config: ReplayConfig, spark: SparkResource
     ) -> dg.MaterializeResult[Any]:
-        from retail_lakehouse.streaming.lock import LockHeldError
+        from retail_lakehouse.streaming.lock import LockHeldError, NoLeaseError, leasable
         from retail_lakehouse.streaming.replay import (
             ReplayError,
             ReplaySelection,
@@ -78,6 +78,7 @@ def quarantine_replay_asset() -> dg.AssetsDefinition:
         run_id = context.run.run_id
         settings = spark.platform()
         try:
+            leasable(settings.topic_locks)
             with spark.session(event) as session:
                 report = replay_quarantine(
                     session,
@@ -85,9 +86,9 @@ def quarantine_replay_asset() -> dg.AssetsDefinition:
                     selection,
                     run_id,
                     catalog_name=settings.catalog_name,
-                    lock_dir=settings.lock_dir,
+                    topic_locks=settings.topic_locks,
                 )
-        except (ReplayError, LockHeldError) as error:
+        except (ReplayError, LockHeldError, NoLeaseError) as error:
             raise dg.Failure(description=str(error)) from error
         context.log.info("Judged %d quarantined records of %s again.", report.chosen, event)
         return dg.MaterializeResult(

@@ -26,6 +26,10 @@ class LockHeldError(RuntimeError):
     """Another process writes the topic's tables."""
 
 
+class NoLeaseError(RuntimeError):
+    """Nothing here keeps the topic's streaming job from writing at the same time."""
+
+
 class TopicLock(Protocol):
     """The lock of one topic as a writer uses it."""
 
@@ -89,17 +93,39 @@ class JvmFileLock:
         return bool(_living_requests(self._folder, self._topic))
 
 
+def leasable(folder: Path | None) -> Path:
+    """The folder of the topic locks, for those who would write beside the streaming jobs.
+
+    A file on this machine is no lock to a job on Glue. That the job was seen to stand still proves
+    nothing either: a sensor, a deployment or a person may start it a moment later.
+
+    Raises:
+        NoLeaseError: there is none, so nobody but the jobs may write.
+    """
+    if folder is None:
+        raise NoLeaseError(
+            "On the aws profile only the streaming job itself writes a topic's tables: it runs on "
+            "Glue, where no lock of this machine holds it back, and stopping it first would not "
+            "keep it from being started meanwhile. Nothing was written. Produce the records to "
+            "their topic again instead: the job judges them by today's contract and drops what has "
+            "landed before. Replays and --history-days are for the local profile."
+        )
+    return folder
+
+
 @contextmanager
-def topic_lease(folder: Path, topic: str, timeout_seconds: float = 120) -> Iterator[None]:
+def topic_lease(folder: Path | None, topic: str, timeout_seconds: float = 120) -> Iterator[None]:
     """Holds the topic's lock in this process; a running job yields between two batches.
 
-    `folder`: where the locks are, as the job was told (`lock_dir`).
+    `folder`: where the locks are (`Settings.topic_locks`).
 
     Leases wait for one another, also those of one process.
 
     Raises:
+        NoLeaseError: `folder` is None.
         LockHeldError: the writer did not yield in time.
     """
+    folder = leasable(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = lock_path(folder, topic)
     deadline = time.monotonic() + timeout_seconds

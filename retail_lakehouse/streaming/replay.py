@@ -75,7 +75,7 @@ def replay_quarantine(
     run_id: str,
     *,
     catalog_name: str,
-    lock_dir: Path,
+    topic_locks: Path | None,
 ) -> ReplayReport:
     """Judges chosen quarantined records by today's contract and lands the good ones.
 
@@ -83,6 +83,7 @@ def replay_quarantine(
 
     Raises:
         ReplayError: the selection is too large, or the tables have never been written.
+        NoLeaseError: the profile has no lock that a running job answers to.
         LockHeldError: the running job did not yield in time.
     """
     if not 1 <= selection.limit <= MAX_RECORDS:
@@ -91,7 +92,7 @@ def replay_quarantine(
             "limit in between and replay again for the rest."
         )
     event = event_named(event_name)
-    with topic_lease(lock_dir, event.topic):
+    with topic_lease(topic_locks, event.topic):
         return _Replay(spark, catalog_name, event, run_id).run(selection)
 
 

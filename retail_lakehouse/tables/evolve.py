@@ -79,7 +79,7 @@ def _job_yields(contract: TableContract, settings: Settings) -> AbstractContextM
     # On AWS a change is deployed between two runs of the job (MaxConcurrentRuns=1).
     if contract.event is None or not settings.is_local:
         return nullcontext()
-    return topic_lease(settings.lock_dir, event_named(contract.event).topic)
+    return topic_lease(settings.topic_locks, event_named(contract.event).topic)
 
 
 def _create(catalog: "Catalog", contract: TableContract, settings: Settings) -> None:

@@ -10,8 +10,10 @@ import pytest
 
 from retail_lakehouse.build import build_defs
 from retail_lakehouse.contracts.tables import quarantine_table
+from retail_lakehouse.resources.spark import SparkResource
 from retail_lakehouse.settings import Settings
 from retail_lakehouse_tests.resources.fakes import TOPIC_ID, Lakehouse, now_ms, settings_in
+from retail_lakehouse_tests.streaming.test_arguments import AWS
 
 
 def replay(settings: Settings, config: dict[str, Any]) -> dg.ExecuteInProcessResult:
@@ -41,6 +43,19 @@ def test_a_choice_that_cannot_be_meant_is_refused_before_spark_starts(
     tmp_path: Path, config: dict[str, Any], sentence: str
 ) -> None:
     assert sentence in failure(replay(settings_in(tmp_path), config))
+
+
+def test_a_replay_on_aws_is_refused_before_spark_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def started(*_: object) -> None:
+        raise AssertionError("Spark was started")
+
+    monkeypatch.setattr(SparkResource, "session", started)
+    settings = Settings.load({**AWS, "state_dir": tmp_path / "state"})
+    told = failure(replay(settings, {"event": "inventory"}))
+    assert "only the streaming job itself writes" in told
+    assert "Produce the records to their topic again" in told
 
 
 @pytest.mark.stack

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from retail_lakehouse.settings import Settings
-from retail_lakehouse.streaming.lock import LockHeldError, lock_path, topic_lease
+from retail_lakehouse.streaming.lock import LockHeldError, NoLeaseError, lock_path, topic_lease
+from retail_lakehouse_tests.streaming.test_arguments import AWS
 
 TOPIC = "retail.t"
 
@@ -97,3 +98,13 @@ def test_the_lock_is_the_record_lock_that_java_takes(settings: Settings) -> None
     descriptor = os.open(lock_path(settings.lock_dir, TOPIC), os.O_RDWR)
     fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(descriptor)
+
+
+def test_a_lease_is_refused_where_no_lock_holds_the_job_back() -> None:
+    """SingleRun on Glue asks nobody: a file on this machine would let a second writer in."""
+    settings = Settings.load(AWS)
+    with (
+        pytest.raises(NoLeaseError, match="Produce the records to their topic again"),
+        topic_lease(settings.topic_locks, TOPIC),
+    ):
+        raise AssertionError("leased beside a job on Glue")

@@ -78,7 +78,7 @@ def replayed(
         ReplaySelection(**selection),
         run_id,
         catalog_name=settings.catalog_name,
-        lock_dir=settings.lock_dir,
+        topic_locks=settings.topic_locks,
     )
 
 

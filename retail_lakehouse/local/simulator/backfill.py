@@ -32,7 +32,7 @@ from retail_lakehouse.local.simulator.options import LEDGER_FOLDER, NO_FAULTS
 from retail_lakehouse.local.simulator.resolution import bind_to_kafka, resolve_open_backfills
 from retail_lakehouse.local.simulator.run import BatchMaker
 from retail_lakehouse.settings import Settings
-from retail_lakehouse.streaming.lock import topic_lease
+from retail_lakehouse.streaming.lock import leasable, topic_lease
 from retail_lakehouse.tables.append import append_marked
 from retail_lakehouse.tables.catalog import open_catalog
 from retail_lakehouse.tables.marks import last_mark
@@ -78,9 +78,11 @@ def backfill(
         LedgerBusyError: the simulator runs.
         LedgerError: the ledger belongs to other topics.
         BackfillError: the judge refuses an event that the simulator made.
+        NoLeaseError: the profile is aws, where the streaming jobs alone write.
         LockHeldError: a job did not yield in time.
         CatalogError: there is no catalog.
     """
+    leasable(settings.topic_locks)
     began = time.monotonic()
     kafka = kafka or {"bootstrap.servers": settings.kafka_bootstrap}
     today = today or dt.datetime.now(dt.UTC).date()
@@ -197,7 +199,7 @@ def _write_day(
         content_hash=content_sum(chosen["high"], chosen["low"]),
         first_event_id=rows[EVENT_ID_FIELD][0].as_py(),
     )
-    with topic_lease(settings.lock_dir, event.topic):
+    with topic_lease(settings.topic_locks, event.topic):
         table = catalog.load_table(event_table(event).identifier)
         mark = _mark(table, ledger, event, now_ms)
         ledger.intend_backfill(written, next_batch)
