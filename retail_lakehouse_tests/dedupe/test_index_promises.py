@@ -88,3 +88,16 @@ def test_what_was_collected_and_never_sealed_is_gone_when_it_is_opened_again(
     index.open()
     index.seal(_stamp(2), 100)
     assert len(index) == 1
+
+
+def test_more_keys_than_memory_may_hold_go_to_a_run_and_start_the_log_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_index, "MEMORY_KEYS", 2)
+    index = _opened(tmp_path)
+    index.seal(_stamp(0), 100)
+    index.add(_hours(100, 100), np.repeat(_ROW, 2, axis=0), _stamp(1), 100)
+    assert list(tmp_path.glob("run-*")) == []
+    index.add(_hours(100), _ROW + 1, _stamp(2), 100)
+    assert len(list(tmp_path.glob("run-*"))) == 1
+    assert [log.stat().st_size for log in tmp_path.glob("log-*")] == [0]
