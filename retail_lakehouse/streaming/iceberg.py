@@ -4,14 +4,17 @@ Here: marks, snapshots, specs and expiry of one table, and marked appends. Not h
 appended. The JVM's Iceberg is used, so that a job needs nothing that Glue does not bring.
 """
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pyspark.sql import DataFrame, SparkSession
 
 from retail_lakehouse.contracts.mark import SUMMARY_KEY, Mark
 from retail_lakehouse.contracts.tables import TableContract
+
+_Entry = TypeVar("_Entry")
 
 
 class TableNotReadyError(RuntimeError):
@@ -120,17 +123,41 @@ class JobTable:
     def expire(self, older_than_ms: int, keep_at_least: int = 5) -> None:
         """Expires old snapshots and the files that only they need, never the last mark.
 
-        The retention is longer than the longest query, so a file goes only after every reader
-        that may have opened it (https://iceberg.apache.org/docs/latest/maintenance/).
+        The snapshot that was current at `older_than_ms` stays with all that came after it. The
+        retention is longer than the longest query, so a file goes only after every reader that may
+        have opened it (https://iceberg.apache.org/docs/latest/maintenance/).
         """
+        table = self.load()
         (
-            self.load()
-            .expireSnapshots()
-            .expireOlderThan(older_than_ms)
+            table.expireSnapshots()
+            .expireOlderThan(_cutoff_ms(table, older_than_ms))
             .retainLast(max(keep_at_least, self._depth_of_last_mark()))
             .cleanExpiredFiles(True)
             .commit()
         )
+
+
+def current_at(
+    history: Sequence[_Entry], moment_ms: int, became_current_ms: Callable[[_Entry], int]
+) -> _Entry | None:
+    """The entry that was current at the moment, None before the first; `history` is oldest first.
+
+    After an idle time it is far older than the moment itself, and was still read just then.
+    """
+    position = bisect_right(history, moment_ms, key=became_current_ms)
+    return history[position - 1] if position else None
+
+
+def _cutoff_ms(table: Any, older_than_ms: int) -> int:
+    """What is older than this has not been current since `older_than_ms`."""
+    # Each entry that is looked at is a call to the JVM: a week's history is only searched.
+    entry: Any = current_at(
+        table.history(), older_than_ms, lambda each: int(each.timestampMillis())
+    )
+    snapshot = None if entry is None else table.snapshot(entry.snapshotId())
+    if snapshot is None:
+        return older_than_ms
+    return min(older_than_ms, int(snapshot.timestampMillis()))
 
 
 def _facts(snapshot: Any) -> SnapshotFacts:

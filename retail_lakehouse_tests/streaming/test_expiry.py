@@ -1,0 +1,69 @@
+"""Rules of expiry: what somebody may still be reading stays, however long ago it was committed."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from retail_lakehouse.contracts.fields import Column, Kind
+from retail_lakehouse.contracts.tables import TableContract
+from retail_lakehouse.settings import Settings
+from retail_lakehouse.streaming.iceberg import JobTable, current_at
+from retail_lakehouse.tables.append import append_marked
+from retail_lakehouse.tables.catalog import open_catalog
+from retail_lakehouse.tables.evolve import ensure_tables
+from retail_lakehouse.tables.schema import arrow_schema
+from retail_lakehouse_tests.contracts.test_mark import example_mark
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+CONTRACT = TableContract("expiry", "doc", (Column("n", Kind.LONG, "N."),))
+
+
+@pytest.mark.parametrize(
+    ("moment_ms", "current"),
+    [
+        (9, None),
+        (10, 10),
+        (19, 10),
+        (20, 20),
+        # An idle hour: the one that was current a moment ago was committed long before.
+        (999_999, 30),
+        (1_000_000, 1_000_000),
+    ],
+)
+def test_what_was_current_at_a_moment_is_the_newest_that_came_before_it(
+    moment_ms: int, current: int | None
+) -> None:
+    history = [10, 20, 30, 1_000_000]
+    assert current_at(history, moment_ms, lambda each: each) == current
+    assert current_at([], moment_ms, lambda each: each) is None
+
+
+@pytest.mark.stack
+def test_the_snapshot_that_was_current_when_the_retention_began_is_kept(
+    spark: "SparkSession", spark_settings: Settings
+) -> None:
+    import pyarrow as pa
+
+    catalog = open_catalog(spark_settings)
+    ensure_tables(catalog, spark_settings, (CONTRACT,))
+    rows = pa.table({"n": [1]}, arrow_schema(CONTRACT))
+    for _ in range(4):
+        append_marked(catalog.load_table(CONTRACT.identifier), rows, example_mark())
+
+    def left() -> dict[int, int]:
+        """Commit time by snapshot id, oldest first."""
+        snapshots = catalog.load_table(CONTRACT.identifier).metadata.snapshots
+        times = {each.snapshot_id: each.timestamp_ms for each in snapshots}
+        return dict(sorted(times.items(), key=lambda item: item[1]))
+
+    table = JobTable(spark, spark_settings.catalog_name, CONTRACT)
+    first, second, third, fourth = left()
+    committed_ms = left()
+    table.expire(committed_ms[first] - 1, keep_at_least=1)
+    assert list(left()) == [first, second, third, fourth]
+    table.expire(committed_ms[third] - 1, keep_at_least=1)
+    assert list(left()) == [second, third, fourth]
+    table.expire(committed_ms[fourth] - 1, keep_at_least=1)
+    assert list(left()) == [third, fourth]
