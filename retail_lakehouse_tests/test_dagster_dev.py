@@ -94,7 +94,7 @@ class DagsterDev:
 def dagster_dev(tmp_path: Path) -> Iterator[DagsterDev]:
     for name in ("dagster.yaml", "workspace.yaml", "pyproject.toml"):
         shutil.copy(REPO / name, tmp_path)
-    free = [ports.free_port() for _ in range(4)]
+    free = ports.free_ports(4)
     names = ("BROKER_PORT", "CONTROLLER_PORT", "WAREHOUSE_PORT")
     told = {f"RETAIL_LAKEHOUSE_{n}": str(port) for n, port in zip(names, free[1:], strict=True)}
     clean = {name: value for name, value in os.environ.items() if not name.startswith("DAGSTER")}

@@ -10,12 +10,14 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="The contracts, for others.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="The contracts, for producers and readers.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @app.callback()
 def _group() -> None:
-    """The contracts, for others."""
+    """The contracts, for producers and readers."""
 
 
 @app.command()

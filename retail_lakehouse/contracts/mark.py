@@ -15,7 +15,8 @@ from enum import StrEnum
 from typing import Any
 
 SUMMARY_KEY = "retail-lakehouse.mark"
-MARK_VERSION = 1
+MARK_VERSION = 2
+"""1 wrote every `until`; 2 leaves out those that are the end of their range."""
 
 
 class MarkKind(StrEnum):
@@ -62,7 +63,8 @@ class Mark:
 
     `ranges` maps each partition that the commit advanced to its (from, to) offsets, `to`
     exclusive; they begin where the table's previous mark ended, so marks are contiguous.
-    `until` maps every partition ever read to the first offset that is not covered yet.
+    `until` maps every partition ever read to the first offset that is not covered yet; it has an
+    entry for each partition of `ranges`.
     `event_time` is that of the landed rows, `broker_time` that of all records read.
 
     A quarantine has no commit for a batch without a bad record. So its mark's `ranges` reach back
@@ -97,7 +99,7 @@ class Mark:
         Every retained snapshot's summary stands in the table's metadata file, which each commit
         writes anew: an `until` that is the end of its range, and a count of 0, go without saying.
         """
-        document = asdict(self)
+        document = asdict(self) | {"version": MARK_VERSION}
         ends = {partition: end for partition, (_, end) in self.ranges.items()}
         document["until"] = {p: end for p, end in self.until.items() if ends.get(p) != end}
         for name in ("batch", "total"):

@@ -28,6 +28,7 @@ from retail_lakehouse.local.dagster_workspace import (
     workspace_file,
     write_workspace,
 )
+from retail_lakehouse.local.jar_fetches import JarFetches
 from retail_lakehouse.local.keeper import CommandUnit, Unit
 from retail_lakehouse.local.processes import Command, log_tail
 from retail_lakehouse.local.stack_settings import settings_environment
@@ -131,9 +132,8 @@ class Stack:
         self._with_simulator = with_simulator
         self._environment = settings_environment(settings)
         self._java: JavaHome | None = None
-        self._jars: dict[str, list[Path]] = {}
         self._cancelled = threading.Event()
-        self._fetches: list[threading.Event] = []
+        self._jars = JarFetches(settings.cache, self._found_java, self._cancelled)
 
     def units(self) -> list[Unit]:
         """Every process that the stack may run, the optional ones included."""
@@ -164,9 +164,7 @@ class Stack:
 
     def wait_for_fetches(self, seconds: float) -> None:
         """Wait until every fetch that `cancel` has broken off has ended its process."""
-        deadline = time.monotonic() + seconds
-        for ended in self._fetches:
-            ended.wait(max(0.0, deadline - time.monotonic()))
+        self._jars.wait(seconds)
 
     def steps(self, supervisor: Supervisor) -> list[Step]:
         """What leads from nothing to the whole stack running."""
@@ -272,7 +270,7 @@ class Stack:
     def _job(self, event: str) -> Command:
         from retail_lakehouse.local.spark import job_command
 
-        told = job_command(self._settings, event, self._found_java(), self._resolved("spark"))
+        told = job_command(self._settings, event, self._found_java(), self._jars.get("spark"))
         temporary = self._spark_dir(event)
         temporary.mkdir(parents=True, exist_ok=True)
         environment = {**self._environment, **told.env, "SPARK_LOCAL_DIRS": str(temporary)}
@@ -284,7 +282,7 @@ class Stack:
         return Broker(
             self._root,
             self._found_java(),
-            self._resolved("broker"),
+            self._jars.get("broker"),
             self._settings.broker_port,
             self._settings.controller_port,
             self._settings.broker_heap_mb,
@@ -296,11 +294,6 @@ class Stack:
         if self._java is None:
             raise StackError("No Java was found. Run `retail-lakehouse doctor`.")
         return self._java
-
-    def _resolved(self, kind: JarKind) -> list[Path]:
-        if kind not in self._jars:
-            self._resolve(kind)
-        return self._jars[kind]
 
     def _check_ports(self) -> str:
         checked = {
@@ -321,19 +314,7 @@ class Stack:
         return f"{self._java.version}, {self._java.source}"
 
     def _resolve(self, kind: JarKind) -> str:
-        from retail_lakehouse.local.jars import FetchCancelledError, resolve
-
-        ended = threading.Event()
-        self._fetches.append(ended)
-        try:
-            self._jars[kind] = resolve(
-                kind, self._settings.cache, self._found_java(), cancelled=self._cancelled
-            )
-        except FetchCancelledError as error:
-            raise StartCancelledError(str(error)) from error
-        finally:
-            ended.set()
-        return f"{len(self._jars[kind])} jars"
+        return f"{len(self._jars.get(kind))} jars"
 
     def _ensure_topics(self) -> str:
         from retail_lakehouse.kafka.topics import TopicSpec, ensure_topics

@@ -3,7 +3,8 @@
 Here: what stands in for a sensor there. Not here: who runs beside whom (`resources/daemon.py`).
 Both have the same instance and therefore one state of every sensor, its last tick included: a
 sensor that ticked only to say that it leaves the tick to the other would take that tick from it.
-So it is off, and its description says why.
+So it is off, and its description says why. Its switch is the other's too: one who turns it on and
+off again turns it off there.
 """
 
 import dagster as dg
@@ -21,5 +22,5 @@ def left_to_dev(sensor: dg.SensorDefinition, why: str) -> dg.SensorDefinition:
         minimum_interval_seconds=sensor.minimum_interval_seconds,
         default_status=dg.DefaultSensorStatus.STOPPED,
         asset_selection=sensor.asset_selection,
-        description=f"{why} {sensor.description}",
+        description=f"{why} Leave its switch alone, it is theirs as well. {sensor.description}",
     )

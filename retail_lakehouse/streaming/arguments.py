@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 EXIT_NEEDS_A_PERSON = 3
-"""Exit status of a job that found, say, records lost: starting it again by itself is no use."""
+"""Exit status of a job that found records lost, or the like: a start by itself is no use."""
 
 
 @dataclass(frozen=True, slots=True)

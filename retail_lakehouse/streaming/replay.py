@@ -47,7 +47,8 @@ class ReplayError(RuntimeError):
 class ReplaySelection:
     """Which quarantined records to judge again: all that match, up to `limit`.
 
-    Those that replays have kept least often come first, by partition and offset.
+    Those that replays have kept least often come first, by partition and offset. So a limit may let
+    a later copy of an event land before the first one, which was kept: choose both, or no limit.
 
     `offsets` maps partitions to (from, to) with `to` exclusive; empty means every offset.
     """

@@ -5,7 +5,8 @@ materialized view's rows, which its refresh tells (`refresh.py`).
 """
 
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 from retail_lakehouse.contracts.view_contract import ViewContract
 from retail_lakehouse.warehouse.client import Session, statement
@@ -13,12 +14,16 @@ from retail_lakehouse.warehouse.errors import WarehouseRefused, WarehouseUnreach
 from retail_lakehouse.warehouse.query import named
 
 COUNT_TIMEOUT_SECONDS = 30
-"""A count is for display: it must not hold up the next refresh as long as a query may."""
+"""For all the counts of a session: they are for display, and must not hold up the next refresh."""
 
 _log = logging.getLogger(__name__)
 
 
-def count_rows(session: Session, views: Iterable[ViewContract]) -> dict[str, int | None]:
+def count_rows(
+    session: Session,
+    views: Iterable[ViewContract],
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, int | None]:
     """Rows of each view by its name; None where the warehouse did not count them.
 
     Raises nothing: what was refreshed before must not be lost for a count. The session keeps the
@@ -26,10 +31,14 @@ def count_rows(session: Session, views: Iterable[ViewContract]) -> dict[str, int
     """
     counts: dict[str, int | None] = {view.name: None for view in views}
     timeout_seconds = min(COUNT_TIMEOUT_SECONDS, session.config.statement_timeout_seconds)
+    deadline = clock() + timeout_seconds
     try:
-        if counts:
-            session.setting("statement_timeout", str(timeout_seconds * 1000))
         for name in counts:
+            left_ms = round((deadline - clock()) * 1000)
+            if left_ms <= 0:
+                _log.warning("The time for counting was over before %s.", name)
+                break
+            session.setting("statement_timeout", str(left_ms))
             counts[name] = _count(session, name)
     except (WarehouseRefused, WarehouseUnreachable) as error:
         _log.warning("The plain views were not all counted: %s", error)

@@ -120,9 +120,17 @@ def test_a_damaged_mark_is_an_error_that_says_what_to_do(text: str) -> None:
 
 def test_a_mark_of_a_newer_program_is_refused_by_its_version() -> None:
     with pytest.raises(
-        MarkError, match=r"^A commit carries a mark of version 2.*update the program"
+        MarkError, match=r"^A commit carries a mark of version 3.*update the program"
     ):
-        Mark.from_summary({SUMMARY_KEY: _with(version=2, added_later=True)})
+        Mark.from_summary({SUMMARY_KEY: _with(version=3, added_later=True)})
+
+
+def test_a_mark_that_wrote_every_until_is_read_as_before_and_written_as_today() -> None:
+    old = _with(version=1, until={"0": 5, "1": 9})
+    mark = Mark.from_summary({SUMMARY_KEY: old})
+    assert mark == replace(example_mark(), version=1)
+    assert mark is not None
+    assert mark.to_summary() == example_mark().to_summary()
 
 
 def test_what_moves_no_offset_carries_offsets_and_totals_over() -> None:
