@@ -1,0 +1,49 @@
+"""Rules of the request to yield: it asks for as long as its maker lives, and of one topic only."""
+
+import threading
+import time
+from pathlib import Path
+
+from retail_lakehouse.streaming.lock import JvmFileLock, topic_lease
+
+
+def _wanted(folder: Path, topic: str) -> bool:
+    # Whether to yield is asked of the folder, without a JVM.
+    return JvmFileLock(None, folder, topic).yield_wanted()
+
+
+def test_a_writer_is_asked_to_yield_for_as_long_as_the_lease_is_held(tmp_path: Path) -> None:
+    assert not _wanted(tmp_path, "t")
+    with topic_lease(tmp_path, "t", timeout_seconds=10):
+        assert _wanted(tmp_path, "t")
+        assert _wanted(tmp_path, "t")
+        assert not _wanted(tmp_path, "other")
+        assert not _wanted(tmp_path, "t.other")
+    assert not _wanted(tmp_path, "t")
+    assert list(tmp_path.glob("*.yield.*")) == []
+
+
+def test_a_request_whose_maker_is_gone_asks_for_nothing_and_is_cleared_away(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "t.yield.0123").touch()
+    assert not _wanted(tmp_path, "t")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lease_waits_until_the_one_before_it_is_given_back(tmp_path: Path) -> None:
+    held, order = threading.Event(), list[str]()
+
+    def hold() -> None:
+        with topic_lease(tmp_path, "t", timeout_seconds=10):
+            held.set()
+            time.sleep(0.3)
+            order.append("first")
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(10)
+    with topic_lease(tmp_path, "t", timeout_seconds=10):
+        order.append("second")
+    holder.join()
+    assert order == ["first", "second"]
