@@ -1,4 +1,4 @@
-"""The jars of one run of the stack, each kind fetched once, and the end of a fetch that is broken off.
+"""The jars of one run of the stack, each kind fetched once, and the end of a fetch broken off.
 
 Here: remembering and waiting. Not here: how jars are fetched (`jars.py`).
 """

@@ -108,7 +108,8 @@ def leasable(folder: Path | None) -> Path:
             "Glue, where no lock of this machine holds it back, and stopping it first would not "
             "keep it from being started meanwhile. Nothing was written. Produce the records to "
             "their topic again instead: the job judges them by today's contract and drops what has "
-            "landed within the dedupe horizon; an older copy would land twice. Replays and --history-days are for the local profile."
+            "landed within the dedupe horizon; an older copy would land twice. Replays and "
+            "--history-days are for the local profile."
         )
     return folder
 
