@@ -290,7 +290,13 @@ def _run_until(command: list[str], log: Path, deadline: float, cancelled: thread
     with (
         log.open("wb") as output,
         subprocess.Popen(  # noqa: S603
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # A Ctrl-C of the terminal goes to the whole group: ended by it, Ivy would look like a
+            # failed fetch, and what came would be thrown away.
+            start_new_session=True,
         ) as process,
     ):
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -152,6 +153,25 @@ def test_a_fetch_that_is_cancelled_leaves_no_process_and_is_not_tried_again(
     canceller.join()
     assert _runs(tmp_path) == 1
     assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
+
+
+def test_the_terminals_ctrl_c_does_not_reach_a_fetch(tmp_path: Path) -> None:
+    """It goes to every process of the terminal's group; only we decide what becomes of Ivy."""
+    script = f"echo $$ > {tmp_path}/pid; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; {GOOD}"
+    java = _fake_ivy(tmp_path, script)
+    fetching = threading.Thread(
+        target=jars.resolve, args=("broker", tmp_path / "cache", java), kwargs={"environ": {}}
+    )
+    fetching.start()
+    deadline = time.monotonic() + 10
+    while not (tmp_path / "pid").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    ivy = int((tmp_path / "pid").read_text())
+    groups = os.getpgid(ivy), os.getsid(ivy)
+    (tmp_path / "go").touch()
+    fetching.join(10)
+    assert groups == (ivy, ivy)
+    assert os.getpgid(0) != ivy
 
 
 def test_a_java_that_cannot_be_started_is_named(tmp_path: Path) -> None:
