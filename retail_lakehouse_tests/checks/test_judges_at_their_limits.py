@@ -1,0 +1,100 @@
+"""Rules of the verdicts at their limits: what is promised is kept at the limit itself."""
+
+from dataclasses import replace
+
+import pytest
+
+from retail_lakehouse.assets.stream import TableLook
+from retail_lakehouse.assets.topic_look import TopicLook
+from retail_lakehouse.checks.judges import (
+    judge_ingest_lag,
+    judge_job,
+    judge_quarantine_share,
+    judge_topic,
+)
+from retail_lakehouse.checks.view_judges import judge_serving_lag
+from retail_lakehouse.contracts.events import INVENTORY
+from retail_lakehouse.contracts.topics import TOPICS
+from retail_lakehouse_tests.checks import test_view_judges as views
+from retail_lakehouse_tests.checks.test_judges import AT, LEVELS, SETTINGS, mark, snapshot, stream
+
+
+@pytest.mark.parametrize("present, passed", [(2, False), (3, True), (4, True)])
+def test_a_topic_passes_with_the_partitions_of_its_contract_or_more(
+    present: int, passed: bool
+) -> None:
+    offsets = dict.fromkeys(range(present), 0)
+    seen = TopicLook(INVENTORY, AT, "t", offsets, offsets, None)
+    assert judge_topic(seen, TOPICS[0], SETTINGS).passed is passed
+
+
+def test_a_job_is_not_stalled_at_the_last_moment_of_its_patience() -> None:
+    assert judge_job(stream(end=150, committed_ago=30), "inventory", SETTINGS, LEVELS).passed
+    late = judge_job(stream(end=150, committed_ago=30.1), "inventory", SETTINGS, LEVELS)
+    assert not late.passed
+
+
+@pytest.mark.parametrize("ago, passed", [(120.0, True), (120.1, False)])
+def test_a_lag_of_what_is_promised_is_kept(ago: float, passed: bool) -> None:
+    drained = {0: AT - int(ago * 1000)}
+    look = stream(end=101, committed_ago=9_999)
+    assert judge_ingest_lag(look, INVENTORY, LEVELS, drained).passed is passed
+
+
+@pytest.mark.parametrize("ago, passed", [(600.0, True), (600.1, False)])
+def test_a_view_may_wait_as_long_as_is_promised(ago: float, passed: bool) -> None:
+    seen = views.bases((8, ago), (7, 5_000))
+    verdict = judge_serving_lag(views.VIEW, views.record(7), seen, None, views.AT, views.LEVELS)
+    assert verdict.passed is passed
+
+
+def test_a_quarantine_that_cannot_be_read_fails_whatever_its_share() -> None:
+    look = snapshot(5, mark(newest_ms=AT))
+    verdict = judge_quarantine_share(TableLook(look, look), LEVELS, "It cannot be loaded.")
+    assert (verdict.passed, verdict.sentence) == (False, "It cannot be loaded.")
+
+
+def test_the_marks_of_a_topic_that_was_made_anew_do_not_say_that_it_was_read() -> None:
+    look = stream(committed_ago=5)
+    anew = TopicLook(INVENTORY, AT, "other", {0: 0}, {0: 9}, None)
+    verdict = judge_ingest_lag(
+        replace(look, topics={"inventory": anew}), INVENTORY, LEVELS, drained_at_ms={}
+    )
+    assert not verdict.passed
+    assert "none has ever landed" in verdict.sentence
+
+
+def test_a_partition_that_was_drained_before_any_retained_mark_waits_since_then() -> None:
+    seen = TopicLook(INVENTORY, AT, "t", {0: 0, 1: 0}, {0: 100, 1: 105}, {0: 100, 1: 100})
+    look = replace(stream(committed_ago=5), topics={"inventory": seen})
+    verdict = judge_ingest_lag(look, INVENTORY, LEVELS, {1: AT - 900_000})
+    assert not verdict.passed
+    assert verdict.figures["oldest_in_partition"] == 1
+    assert verdict.figures["ingest_lag_seconds"] == pytest.approx(900.0)
+
+
+def test_an_empty_partition_of_which_nothing_is_known_does_not_hide_the_others_lag() -> None:
+    seen = TopicLook(INVENTORY, AT, "t", {0: 0, 1: 0}, {0: 4, 1: 0}, None)
+    look = replace(
+        stream(), topics={"inventory": seen}, tables={"inventory": TableLook(None, None)}
+    )
+    verdict = judge_ingest_lag(look, INVENTORY, LEVELS, {0: AT - 7_000})
+    assert verdict.passed
+    assert verdict.figures["ingest_lag_seconds"] == pytest.approx(7.0)
+
+
+@pytest.mark.parametrize("started_ago, passed", [(119, True), (121, False)])
+def test_a_job_that_never_committed_is_as_quiet_as_it_runs_long(
+    started_ago: float, passed: bool
+) -> None:
+    look = replace(
+        stream(end=150, started_ago=started_ago), tables={"inventory": TableLook(None, None)}
+    )
+    assert judge_job(look, "inventory", SETTINGS, LEVELS).passed is passed
+
+
+def test_an_hour_in_which_nothing_was_read_has_no_bad_share() -> None:
+    look = snapshot(5, mark(newest_ms=AT))
+    verdict = judge_quarantine_share(TableLook(look, look), LEVELS)
+    assert verdict.passed
+    assert verdict.figures["quarantine_share"] == 0.0
