@@ -24,7 +24,13 @@ from retail_lakehouse.contracts.views import VIEWS, ViewContract, view_sql
 from retail_lakehouse.warehouse.client import Session, statement
 from retail_lakehouse.warehouse.errors import ViewNotIncremental, WarehouseRefused
 from retail_lakehouse.warehouse.guard import view_guard
-from retail_lakehouse.warehouse.query import INCREMENTAL_STATE, mv_info, named
+from retail_lakehouse.warehouse.query import (
+    BROKEN_STATES_FROM,
+    INCREMENTAL_STATE,
+    MvInfo,
+    mv_info,
+    named,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -80,8 +86,9 @@ def read_definitions(session: Session) -> dict[str, ViewDefinition]:
 def ensure_views(session: Session, views: Sequence[ViewContract] = VIEWS) -> list[ViewChange]:
     """Brings the views to their contracts, in order; a second call changes nothing.
 
-    A view is made again when its SQL changed, when it is missing, or when one that it reads was
-    made again. One that has left the contract is dropped.
+    A view is made again when its SQL changed, when it is missing, when the warehouse says that no
+    refresh can mend it, or when one that it reads was made again. One that has left the contract
+    is dropped.
 
     Raises:
         ViewBusy: a view that has to be made again is being refreshed.
@@ -94,7 +101,7 @@ def ensure_views(session: Session, views: Sequence[ViewContract] = VIEWS) -> lis
     changes = _retire(session, views, recorded)
     renewed: set[str] = set()
     for view in views:
-        reason = _why(view, recorded.get(view.name), view.name in stored, renewed)
+        reason = _why(view, recorded.get(view.name), stored.get(view.name), renewed)
         if reason is None:
             if not view.is_materialized:
                 # CREATE OR REPLACE with the same text heals a view that somebody dropped.
@@ -136,14 +143,16 @@ def grant_reading(session: Session, role: str) -> None:
 
 
 def _why(
-    view: ViewContract, recorded: ViewDefinition | None, is_stored: bool, renewed: set[str]
+    view: ViewContract, recorded: ViewDefinition | None, stored: MvInfo | None, renewed: set[str]
 ) -> str | None:
     if recorded is None:
         return "it was not there"
     if recorded.kind is not view.kind or recorded.sql_sha256 != definition_hash(view):
         return "its SQL changed"
-    if view.is_materialized and not is_stored:
+    if view.is_materialized and stored is None:
         return "somebody dropped it"
+    if view.is_materialized and stored is not None and stored.state >= BROKEN_STATES_FROM:
+        return "its base changed"
     parents = sorted(renewed.intersection(view.depends_on))
     return f"{parents[0]} was made again" if parents else None
 

@@ -16,6 +16,8 @@ from retail_lakehouse.warehouse.client import Session, statement
 from retail_lakehouse.warehouse.errors import WarehouseRefused
 
 INCREMENTAL_STATE = 1
+BROKEN_STATES_FROM = 101
+"""No refresh mends such a view: a base table or column was dropped, renamed or retyped."""
 _MICROSECONDS = 1_000_000
 
 

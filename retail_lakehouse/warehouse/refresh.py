@@ -18,6 +18,7 @@ from retail_lakehouse.warehouse.ddl import ViewDefinition, definition_hash, read
 from retail_lakehouse.warehouse.errors import ViewBusy, WarehouseRefused
 from retail_lakehouse.warehouse.guard import view_guard
 from retail_lakehouse.warehouse.query import (
+    BROKEN_STATES_FROM,
     RefreshHistoryRow,
     ViewFreshness,
     mv_info,
@@ -31,6 +32,12 @@ _log = logging.getLogger(__name__)
 _CONFLICT = re.compile(r"Serializable isolation violation|ERROR:\s+1023\b|`: 1023\b")
 """Redshift's error 1023, by its text or where the message stands in our sentence: somebody else
 refreshes the view."""
+
+
+_BASE_CHANGED = (
+    " A table under the view has changed so that no refresh can mend it. `retail-lakehouse stop` "
+    "and `retail-lakehouse dev` make it again; on AWS deploy the views (`ensure_views`)."
+)
 
 
 class RefreshOutcome(StrEnum):
@@ -172,6 +179,8 @@ def _result(
     duration, status = attempt.duration_seconds, attempt.remark
     if attempt.outcome is RefreshOutcome.REFRESHED and row is not None and is_ours:
         duration, status = row.duration_seconds, row.status
+    if attempt.outcome is RefreshOutcome.FAILED and state is not None:
+        status += _BASE_CHANGED if state >= BROKEN_STATES_FROM else ""
     freshness = attempt.freshness
     return RefreshResult(
         view=name,

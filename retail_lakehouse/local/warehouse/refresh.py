@@ -17,13 +17,14 @@ import duckdb
 from sqlglot import exp
 
 from retail_lakehouse.local.warehouse import delta, registry, rules
+from retail_lakehouse.local.warehouse.base_types import Types, read_types, refuse_changed
 from retail_lakehouse.local.warehouse.binding import Names, Relation, bind
 from retail_lakehouse.local.warehouse.delta import Change, Delta
 from retail_lakehouse.local.warehouse.dialect import tokenize
 from retail_lakehouse.local.warehouse.errors import WarehouseError, from_duckdb
 from retail_lakehouse.local.warehouse.facts import Facts
 from retail_lakehouse.local.warehouse.lake import LakeTable
-from retail_lakehouse.local.warehouse.registry import MaterializedView
+from retail_lakehouse.local.warehouse.registry import Base, MaterializedView
 from retail_lakehouse.local.warehouse.statements import Kind, Name, Statement
 from retail_lakehouse.local.warehouse.system_views import utc_now
 from retail_lakehouse.local.warehouse.translation import fill, literal, scan
@@ -42,8 +43,9 @@ UP_TO_DATE = "MV was already updated"
 FAILED = "Refresh failed. "
 FAILED_CONFLICT = FAILED + "Serializable isolation violation"
 FAILED_COLUMN = FAILED + "Column was dropped or renamed"
+FAILED_TYPE = FAILED + "Column type was changed"
 FAILED_INTERNAL = "Refresh failed due to an internal error"
-FULL_STATE, INCREMENTAL_STATE, COLUMN_GONE_STATE = 0, 1, 101
+FULL_STATE, INCREMENTAL_STATE, COLUMN_GONE_STATE, TYPE_CHANGED_STATE = 0, 1, 101, 102
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Plan:
     state: int
     mutable: bool
     tables: dict[str, LakeTable]
+    types: Types
     reasons: tuple[str, ...]
     reads_lake_only: bool
 
@@ -147,7 +150,8 @@ def compile_view(
         shape, state = whole_shape(bound, columns), INCREMENTAL_STATE
     notes = tuple(f"{rule.message} (aws.md {rule.source})" for rule in reasons)
     lake_only = all(r.kind is Relation.EXTERNAL for r in bound.read)
-    return Plan(shape, state, mutable, tables, notes, lake_only), definition, columns
+    plan = Plan(shape, state, mutable, tables, read_types(bound), notes, lake_only)
+    return plan, definition, columns
 
 
 def _is_grouped(tree: exp.Expr) -> bool:
@@ -196,7 +200,7 @@ def rebuild(
         generation=view.generation + 1,
         segment_count=0,
         segment_rows=0,
-        base={k: delta.folded(t, view.base.get(k)) for k, t in plan.tables.items()},
+        base=_bases(view, plan),
     )
     sources = {key: scan(table) for key, table in plan.tables.items()}
     text = clock_filled(fill(plan.shape.segment_text, sources))
@@ -206,6 +210,13 @@ def rebuild(
     cursor.execute(f"DROP TABLE IF EXISTS {view.segment_table}")
     registry.put_materialized_view(cursor, fresh)
     return fresh
+
+
+def _bases(view: MaterializedView, plan: Plan) -> dict[str, Base]:
+    return {
+        key: replace(delta.folded(table, view.base.get(key)), types=plan.types[key])
+        for key, table in plan.tables.items()
+    }
 
 
 def clock_filled(text: str) -> str:
@@ -233,9 +244,11 @@ def refresh(
 
     Raises:
         WarehouseError: the definition no longer fits the tables (42703, 42P01).
+        TypeChangedError: a column that it reads has another type than when it was built.
         OSError: a snapshot went away while it was read; refresh again.
     """
     plan, _, _ = compile_view(_definition(view), names, view_column_names(cursor, view))
+    refuse_changed(view.base, plan.types)
     if plan.state == FULL_STATE:
         if _is_current(view, plan):
             return view, Outcome(UP_TO_DATE, "")
@@ -314,7 +327,7 @@ def _fold_in(
         state=plan.state,
         segment_count=view.segment_count + (1 if rows else 0),
         segment_rows=view.segment_rows + rows,
-        base={k: delta.folded(t, view.base.get(k)) for k, t in plan.tables.items()},
+        base=_bases(view, plan),
         note=note,
     )
     registry.put_materialized_view(cursor, fresh)

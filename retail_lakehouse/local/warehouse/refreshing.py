@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from retail_lakehouse.local.warehouse import refresh, registry, rules
+from retail_lakehouse.local.warehouse.base_types import TypeChangedError
 from retail_lakehouse.local.warehouse.errors import WarehouseError, from_duckdb
 from retail_lakehouse.local.warehouse.facts import Facts
 from retail_lakehouse.local.warehouse.registry import MaterializedView
@@ -76,14 +77,22 @@ def _refresh_in_own_transaction(
                 raise WarehouseError("58030", f"refresh of {name} cannot read: {error}") from error
         except (WarehouseError, duckdb.Error) as error:
             roll_back(session.cursor)
-            column_gone = isinstance(error, WarehouseError) and error.sqlstate == "42703"
-            status = refresh.FAILED_COLUMN if column_gone else refresh.FAILED_INTERNAL
-            _fail(session, name, status, started, clock, gone=column_gone)
+            status, broken_state = _failure(error)
+            _fail(session, name, status, started, clock, broken_state)
             raise error if isinstance(error, WarehouseError) else from_duckdb(error) from error
         except BaseException:
             roll_back(session.cursor)
             raise
     raise AssertionError("unreachable")
+
+
+def _failure(error: WarehouseError | duckdb.Error) -> tuple[str, int | None]:
+    """The history's status, and the state of a view that no refresh can mend."""
+    if isinstance(error, TypeChangedError):
+        return refresh.FAILED_TYPE, refresh.TYPE_CHANGED_STATE
+    if isinstance(error, WarehouseError) and error.sqlstate == "42703":
+        return refresh.FAILED_COLUMN, refresh.COLUMN_GONE_STATE
+    return refresh.FAILED_INTERNAL, None
 
 
 def _refresh_once(
@@ -142,8 +151,7 @@ def _fail(
     status: str,
     started: datetime,
     clock: float,
-    *,
-    gone: bool = False,
+    broken_state: int | None = None,
 ) -> None:
     cursor = session.engine.store.cursor()
     try:
@@ -151,7 +159,7 @@ def _fail(
         if view is None:
             return
         _note(session, cursor, view, status, started, clock)
-        if gone:
-            registry.put_materialized_view(cursor, replace(view, state=refresh.COLUMN_GONE_STATE))
+        if broken_state is not None:
+            registry.put_materialized_view(cursor, replace(view, state=broken_state))
     finally:
         cursor.close()

@@ -31,7 +31,8 @@ class Base:
     """How far a materialized view has folded one base table.
 
     `until` maps Kafka partitions to the first offset that is not folded, `records` is the table's
-    count of rows at that snapshot; both are None where the table carries no marks.
+    count of rows at that snapshot; both are None where the table carries no marks. `types` are the
+    Redshift types of the columns that the view reads.
     """
 
     uuid: str
@@ -39,6 +40,7 @@ class Base:
     topic_id: str | None = None
     until: Mapping[int, int] | None = None
     records: int | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from pyiceberg.types import LongType
 
 from retail_lakehouse.local.warehouse.engine import Engine
 from retail_lakehouse.local.warehouse.errors import WarehouseError
@@ -155,6 +156,29 @@ def test_a_dropped_column_makes_the_view_unrefreshable(hourly: Asker, lake: Tiny
     assert refused.value.sqlstate == "42703"
     assert hourly.last_refresh().startswith("Refresh failed. ")
     assert hourly.state("hourly") == 101
+
+
+def test_a_changed_type_makes_unrefreshable_the_views_that_read_the_column(
+    ask: Asker, lake: TinyLake
+) -> None:
+    DEFINITIONS["counted"] = "SELECT store_id, COUNT(*) AS n FROM lake.events GROUP BY store_id"
+    create(ask, "hourly", "counted")
+    with lake.events.update_schema() as update:
+        update.update_column("quantity", LongType())
+    lake.land(20)
+    for _ in range(2):
+        with pytest.raises(WarehouseError, match=r"was integer .* is bigint") as refused:
+            refresh(ask, "hourly")
+        assert refused.value.sqlstate == "42804"
+        assert ask.last_refresh() == "Refresh failed. Column type was changed"
+        assert ask.state("hourly") == 102
+    refresh(ask, "counted")
+    assert ask.last_refresh() == INCREMENTAL
+    assert ask.state("counted") == 1
+    ask.do("DROP MATERIALIZED VIEW mart.hourly")
+    create(ask, "hourly")
+    refresh(ask, "hourly")
+    assert same(ask, "hourly")
 
 
 def test_a_table_without_rows_makes_an_empty_view(ask: Asker, lake: TinyLake) -> None:

@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS bookkeeping.materialized_views (
     generation BIGINT NOT NULL,    -- which segment table is read
     segment_count BIGINT NOT NULL, -- since the last fold
     segment_rows BIGINT NOT NULL,  -- since the last fold
-    base VARCHAR NOT NULL,         -- JSON: per base table its snapshot, until, topic, records
+    base VARCHAR NOT NULL,         -- JSON: per base table its snapshot, until, topic, records, types
     note VARCHAR NOT NULL          -- why the last refresh went the way it went
 );
 
