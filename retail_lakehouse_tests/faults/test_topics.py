@@ -61,7 +61,7 @@ def test_a_topic_made_again_stops_the_job_until_its_loss_is_accepted(
     stream.produce(3, only_good=True)
     assert stream.run(monkeypatch) == 3
     assert f"The topic {stream.topic} was deleted and made again" in caplog.text
-    assert f"RETAIL_LAKEHOUSE_ACCEPT_LOSS={stream.topic_id}" in caplog.text
+    assert f"retail-lakehouse dev --set accept_loss={stream.topic_id}`" in caplog.text
     assert read_tables(stream.settings, INVENTORY).content == old.content
 
     accepting(stream)

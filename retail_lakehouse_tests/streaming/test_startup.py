@@ -43,7 +43,10 @@ def test_a_topic_made_again_is_refused_until_its_own_id_is_accepted(
     rows: str | None, quarantine: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     for accepted in ("", "old", "other"):
-        with pytest.raises(LossError, match=r"made again.*landed 14 offsets.*ACCEPT_LOSS=new"):
+        with pytest.raises(
+            LossError,
+            match=r"made again.*landed 14 offsets.*dev --set accept_loss=new`.*--accept_loss new",
+        ):
             check_topic("t", LIVE, mark(rows), mark(quarantine), accepted)
     with caplog.at_level(logging.WARNING):
         check_topic("t", LIVE, mark(rows), mark(quarantine), "new")
