@@ -75,3 +75,10 @@ def test_a_ledger_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
         writer.append(Record.CHECKPOINT, dump({"version": 2}))
     with pytest.raises(LedgerError, match="version 2, newer than this program's 1: update"):
         Ledger(tmp_path)
+
+
+def test_a_journal_that_lost_its_beginning_is_damaged_and_not_empty(tmp_path: Path) -> None:
+    with JournalWriter(tmp_path / "journal-00000001.bin") as writer:
+        writer.append(Record.BACKFILL_INTENT, dump({"version": 1}))
+    with pytest.raises(LedgerError, match="does not begin with a checkpoint"):
+        Ledger(tmp_path)
