@@ -4,7 +4,6 @@ Here: the memory of what was reported last, as a sensor's cursor keeps it. Not h
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -71,11 +70,6 @@ class Memory:
             return Edge.PERSISTING
         self.reported[name] = (state, now_ms)
         return edge
-
-    def forget_except(self, names: Iterable[str]) -> None:
-        """Drops what is not watched any more, so that a cursor does not grow with renames."""
-        kept = set(names)
-        self.reported = {name: told for name, told in self.reported.items() if name in kept}
 
 
 class CursorError(ValueError):
