@@ -12,7 +12,7 @@ import dagster as dg
 
 from retail_lakehouse.assets.describe import moment, seconds_between
 from retail_lakehouse.assets.keys import view_key
-from retail_lakehouse.contracts.views import VIEWS, ViewContract
+from retail_lakehouse.contracts.views import VIEWS, ViewContract, materialized_under
 from retail_lakehouse.warehouse.refresh_record import RowCount, ViewRecord
 
 COUNT_EVERY_REFRESHES = 20
@@ -32,17 +32,6 @@ def plain_views_over(refreshed: Collection[str]) -> list[ViewContract]:
         if not view.is_materialized
         and (not (under := materialized_under(view)) or not under.isdisjoint(refreshed))
     ]
-
-
-def materialized_under(view: ViewContract) -> set[str]:
-    """Names of the materialized views that a plain view reads, through other plain ones too."""
-    by_name = {each.qualified_name: each for each in VIEWS}
-    found: set[str] = set()
-    for name in view.depends_on:
-        below = by_name.get(name)
-        if below is not None:
-            found |= {below.name} if below.is_materialized else materialized_under(below)
-    return found
 
 
 def views_to_count(

@@ -36,6 +36,7 @@ __all__ = [
     "ViewContractError",
     "ViewKind",
     "arrivals_view",
+    "materialized_under",
     "view_named",
     "view_sql",
 ]
@@ -361,6 +362,18 @@ VIEWS: tuple[ViewContract, ...] = (
 """In creation order: a view comes after everything it reads."""
 
 MATERIALIZED_VIEWS: tuple[ViewContract, ...] = tuple(v for v in VIEWS if v.is_materialized)
+
+
+def materialized_under(view: ViewContract) -> set[str]:
+    """Names of the materialized views whose rows a view shows.
+
+    A materialized view is its own only one; a plain view shows those that it reads, through other
+    plain ones too, and none where it reads tables alone.
+    """
+    if view.is_materialized:
+        return {view.name}
+    below = [each for each in VIEWS if each.qualified_name in view.depends_on]
+    return {name for each in below for name in materialized_under(each)}
 
 
 def view_named(name: str) -> ViewContract:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from retail_lakehouse.contracts.mark import Mark, MarkKind
 from retail_lakehouse.contracts.tables import TABLES, TableContract
 from retail_lakehouse.contracts.view_contract import ViewContract
-from retail_lakehouse.contracts.views import VIEWS
+from retail_lakehouse.contracts.views import VIEWS, materialized_under
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.landing import newest_landed_ms
 from retail_lakehouse.warehouse.refresh_record import (
@@ -225,11 +225,10 @@ def _view_facts(
     record = records.get(view.name)
     if count is None and record is not None:
         count = RowCount(record.rows, record.refreshed_at_ms, record.refreshed_at_ms)
-    sources = [records.get(name) for name in _materialized_sources(view)]
+    sources = [records.get(name) for name in materialized_under(view)]
     known = [source for source in sources if source is not None]
     newest = [r.newest_event_ms for r in known if r.newest_event_ms is not None]
     refreshed = [r.refreshed_at_ms for r in known]
-    # A materialized view is its own only source.
     return ViewFacts(
         name=view.qualified_name,
         materialized=view.is_materialized,
@@ -240,15 +239,3 @@ def _view_facts(
         refresh_seconds=record.duration_seconds if record else None,
         state=record.refresh_status if record else "",
     )
-
-
-def _materialized_sources(view: ViewContract) -> list[str]:
-    """The materialized views that a view reads, through plain ones too; itself if it is one."""
-    if view.is_materialized:
-        return [view.name]
-    by_name = {each.qualified_name: each for each in VIEWS}
-    found: list[str] = []
-    for name in view.depends_on:
-        if name in by_name:
-            found += _materialized_sources(by_name[name])
-    return sorted(set(found))
