@@ -6,8 +6,9 @@ one real data file and carries a mark of the size that a topic of 24 partitions 
 
     python -m benchmarks.marked_commits [--commits 10000] [--keep 225]
 
-Printed: the machine, median and 99th percentile of a commit around the 100th, the 1,000th and the last, bytes
-of metadata on disk, bytes of one metadata.json. Compare rows of one run with one another.
+Printed: the machine, median and 99th percentile of a commit around the 100th, the 1,000th and the
+last, bytes of metadata on disk, bytes of one metadata.json. Compare rows of one run with one
+another.
 """
 
 import argparse
