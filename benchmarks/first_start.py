@@ -5,7 +5,9 @@
 Clones the committed project into a temporary folder, with a home folder of its own, so that no
 cache of uv, pip or Ivy is warm; installs, starts the platform until it is live, stops it; then
 starts and stops it once more. Written: `benchmarks/results/first_start.json`. The first figures are
-mostly downloads, so they say as much about the network as about the project.
+mostly downloads, so they say as much about the network as about the project. A uv on the PATH is
+used if there is one, as the Makefile does; `uv_on_path` says whether, and if not, fetching it is
+part of the installation.
 
 Belongs here: the two starts and their times. Doesn't belong here: how the running platform does
 (`long_run.py`).
@@ -36,10 +38,14 @@ def main() -> int:
         environment = _environment(Path(folder) / "home")
         stop = [str(clone / ".venv" / "bin" / "retail-lakehouse"), "stop"]
         figures: dict[str, object] = {"machine": machine()}
+        figures["uv_on_path"] = _has_uv(environment)
         figures["cold_install_seconds"] = _seconds(["make", "sync"], clone, environment)
         for name in ("cold", "warm"):
-            figures[f"{name}_live_seconds"] = _seconds(START, clone, environment)
-            figures[f"{name}_stop_seconds"] = _seconds(stop, clone, environment)
+            # The stack outlives whoever started it, and its folder goes when this one ends.
+            try:
+                figures[f"{name}_live_seconds"] = _seconds(START, clone, environment)
+            finally:
+                figures[f"{name}_stop_seconds"] = _seconds(stop, clone, environment)
     text = json.dumps(figures, indent=1) + "\n"
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "first_start.json").write_text(text)
@@ -50,11 +56,11 @@ def main() -> int:
 def _environment(home: Path) -> dict[str, str]:
     """This process's environment without its settings and caches, on ports that are free."""
     home.mkdir()
-    dropped = ("UV_CACHE_DIR", "PIP_CACHE_DIR", "XDG_CACHE_HOME", "VIRTUAL_ENV")
+    dropped = ("PIP_CACHE_DIR", "XDG_CACHE_HOME", "VIRTUAL_ENV", "PYTHONPATH")
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name not in dropped and not name.startswith(ENV_PREFIX)
+        if name not in dropped and not name.startswith((ENV_PREFIX, "UV_"))
     }
     names = ("BROKER", "CONTROLLER", "WAREHOUSE", "DAGSTER")
     told = {
@@ -62,6 +68,15 @@ def _environment(home: Path) -> dict[str, str]:
         for name, port in zip(names, ports.free_ports(len(names)), strict=True)
     }
     return {**kept, **told, "HOME": str(home)}
+
+
+def _has_uv(environment: dict[str, str]) -> bool:
+    """Whether `make sync` finds a uv; asked by running it, as a shim may lead nowhere."""
+    try:
+        asked = subprocess.run(["uv", "--version"], env=environment, capture_output=True)  # noqa: S607
+    except OSError:
+        return False
+    return asked.returncode == 0
 
 
 def _seconds(command: list[str], folder: Path, environment: dict[str, str]) -> float:
