@@ -9,8 +9,8 @@ be. Doesn't belong here: what is read and its file (`local/recompute/captured.py
 comparison (`local/recompute/history.py`).
 
 Nothing is asked of the warehouse but after a refresh, whose end is seen in
-`run/view_refreshes.json`, and after its own start: a server that was killed in the middle of a
-session may have refreshed views of which nobody could write that down.
+`run/view_refreshes.json`, after its own start, as a server that was killed in the middle of a
+session may have refreshed views of which nobody could write that down, and once at the end.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from retail_lakehouse.local.processes import recorded
 from retail_lakehouse.local.recompute.captured import (
     CapturedDigest,
     CapturedError,
+    CaptureEnd,
     NotCaptured,
     append_lines,
     capture,
@@ -56,13 +57,14 @@ class DigestRecorder:
     looks: int = 0
     unchanged: int = 0
     _server: tuple[int, float] | None = None
-    _restarted: bool = False
+    _due: bool = False
     _seen: dict[str, int] = field(default_factory=dict)
     _waiting: dict[str, int] = field(default_factory=dict)
     _why: str = ""
     _newest: dict[str, CapturedDigest] = field(default_factory=dict)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
+    _error: Exception | None = None
 
     def start(self) -> None:
         """Looks out for refreshes on a thread of its own until `stop`."""
@@ -70,17 +72,30 @@ class DigestRecorder:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread; a refresh since its last look is read first."""
+        """Ends the thread, reads the digests once more and writes down how many refreshes it were.
+
+        A warehouse that does not answer leaves no such line, so the comparison tells that the end
+        is missing. Whatever ended the thread before its time is raised again.
+        """
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
+        if self._error is not None:
+            raise self._error
+        self._due = True
         self.look()
         self._give_up({})
+        if self._due:
+            logger.warning("The end of the run could not be read: %s", self._why)
+            return
+        refreshes = {name: digest.refresh for name, digest in self._newest.items()}
+        end = CaptureEnd(round(time.time() * 1000), refreshes)
+        append_lines(digests_file(self.settings.root), [end])
 
     def look(self) -> None:
         """Reads the digests if a refresh has ended, or a server started, since the last time."""
         server = self._running_server()
-        self._restarted |= server != self._server
+        self._due |= server != self._server
         self._server = server
         ended = {name: r.refreshed_at_ms for name, r in read_records(self.settings.root).items()}
         if ended != self._seen:
@@ -88,12 +103,16 @@ class DigestRecorder:
             self._give_up(new)
             self._waiting |= new
             self._seen = ended
-        if (self._waiting or self._restarted) and self._read(ended):
-            self._waiting, self._restarted = {}, False
+        if (self._waiting or self._due) and self._read(ended):
+            self._waiting, self._due = {}, False
 
     def _run(self) -> None:
-        while not self._stopping.wait(POLL_SECONDS):
-            self.look()
+        try:
+            while not self._stopping.wait(POLL_SECONDS):
+                self.look()
+        except Exception as error:
+            logger.exception("No more digests are read.")
+            self._error = error
 
     def _running_server(self) -> tuple[int, float] | None:
         record = recorded(self.settings.root, ["warehouse"]).get("warehouse")

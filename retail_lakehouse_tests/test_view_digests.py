@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from retail_lakehouse.local.processes import record_path
 from retail_lakehouse.local.recompute.captured import (
     CapturedDigest,
     CapturedError,
+    CaptureEnd,
     NotCaptured,
     digests_file,
     read_lines,
@@ -141,7 +144,7 @@ def test_a_warehouse_that_is_back_before_the_next_refresh_loses_nothing(
     recorder.look()
     recorder.stop()
     lines = read_lines(digests_file(settings.root))
-    assert [type(line) for line in lines] == [CapturedDigest, CapturedDigest]
+    assert [type(line) for line in lines] == [CapturedDigest, CapturedDigest, CaptureEnd]
 
 
 def test_a_refresh_that_could_not_be_read_is_named(
@@ -162,12 +165,57 @@ def test_a_refresh_that_could_not_be_read_is_named(
     ]
 
 
-def test_the_recorder_sees_a_refresh_by_itself(settings: Settings, warehouse: Warehouse) -> None:
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_the_recorder_sees_a_refresh_by_itself(
+    settings: Settings, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view_digests, "POLL_SECONDS", 0.01)
     recorder = DigestRecorder(settings)
     recorder.start()
     warehouse.refresh(1000, VIEW)
+    wait_until(lambda: recorder.looks == 1)
     recorder.stop()
-    assert recorder.looks == 1
+
+
+def test_what_ends_the_recorder_before_its_time_is_raised_by_stop(
+    settings: Settings, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view_digests, "POLL_SECONDS", 0.01)
+
+    def broken(*_: Any) -> list[CapturedDigest]:
+        warehouse.asked += 1
+        raise KeyError("mv_new")
+
+    monkeypatch.setattr(view_digests, "capture", broken)
+    recorder = DigestRecorder(settings)
+    recorder.start()
+    warehouse.refresh(1000, VIEW)
+    wait_until(lambda: warehouse.asked == 1)
+    with pytest.raises(KeyError, match="mv_new"):
+        recorder.stop()
+    assert warehouse.asked == 1
+    assert read_lines(digests_file(settings.root)) == []
+
+
+def test_the_end_tells_refreshes_that_nobody_wrote_down(
+    settings: Settings, warehouse: Warehouse
+) -> None:
+    recorder = DigestRecorder(settings)
+    warehouse.refresh(1000, VIEW, OTHER)
+    recorder.look()
+    warehouse.refreshes[VIEW] += 2
+    recorder.stop()
+    *_, digest, end = read_lines(digests_file(settings.root))
+    assert isinstance(digest, CapturedDigest)
+    assert (digest.view, digest.refresh) == (VIEW, 3)
+    assert isinstance(end, CaptureEnd)
+    assert end.last_refreshes == {VIEW: 3, OTHER: 1}
 
 
 def test_a_server_that_started_again_is_asked_what_was_refreshed_before_it_died(

@@ -67,7 +67,15 @@ class NotCaptured:
     not_read: str
 
 
-Line = CapturedDigest | NotCaptured
+@dataclass(frozen=True, slots=True)
+class CaptureEnd:
+    """Where capturing ended: `last_refreshes` maps each view to its count of refreshes by then."""
+
+    ended_at_ms: int
+    last_refreshes: dict[str, int]
+
+
+Line = CapturedDigest | NotCaptured | CaptureEnd
 
 
 def digests_file(root: Path) -> Path:
@@ -136,6 +144,8 @@ def read_lines(path: Path) -> list[Line]:
 def _line(raw: dict[str, Any]) -> Line:
     if "not_read" in raw:
         return NotCaptured(**{**raw, "views": tuple(raw["views"])})
+    if "last_refreshes" in raw:
+        return CaptureEnd(**raw)
     columns = tuple((name, kind) for name, kind in raw["columns"])
     return CapturedDigest(**{**raw, "until": _until(raw["until"]), "columns": columns})
 

@@ -5,7 +5,8 @@ from the first captured digest on whose `until` lies beyond its offset, so one p
 every group of the view must have been at each of them. Not here: capturing (`captured.py`), or the
 plain views on top (`check.py`).
 
-The recomputation shares no text with the views: its SQL is in `sql/history`.
+The recomputation shares no text with the views, but that it spells the packed value of the newest
+stock alike, as a hash of that text has to agree: its SQL is in `sql/history`.
 """
 
 import tempfile
@@ -21,6 +22,7 @@ from retail_lakehouse.contracts.views import ARRIVALS, MATERIALIZED_VIEWS, ViewC
 from retail_lakehouse.local.recompute.captured import (
     CapturedDigest,
     CapturedError,
+    CaptureEnd,
     Line,
     digests_file,
     read_lines,
@@ -40,9 +42,12 @@ _SHOWN = 10
 class ViewHistory:
     """One view over a run.
 
-    `refreshes` counts those that brought something, of which `missed` (their numbers) were never
-    captured; `digests` were compared, `equal` of them were what the raw rows give. `difference`
-    is the first that was not, in words.
+    `refreshes` counts those that brought something, from the first captured one to the end of
+    capturing, of which `missed` (their numbers) were never captured. What came before the first
+    captured one counts as neither; its digest covers it. Where `has_end` is False nobody wrote
+    down how capturing ended, and `refreshes` goes to the last captured one only. `digests` were
+    compared, `equal` of them were what the raw rows give. `difference` is the first that was not,
+    in words.
     """
 
     view: str
@@ -52,6 +57,7 @@ class ViewHistory:
     equal: int
     difference: str
     seconds: float
+    has_end: bool
 
     @property
     def is_equal(self) -> bool:
@@ -82,7 +88,13 @@ def check_history(settings: Settings) -> list[ViewHistory]:
         connection = _open(spill)
         try:
             return [
-                _check(connection, view, _captured(lines, view), scans[view.source_tables[0]])
+                _check(
+                    connection,
+                    view,
+                    _captured(lines, view),
+                    _last_refresh(lines, view),
+                    scans[view.source_tables[0]],
+                )
                 for view in MATERIALIZED_VIEWS
             ]
         finally:
@@ -101,6 +113,7 @@ def history_lines(histories: Sequence[ViewHistory]) -> list[str]:
     ]
     for each in histories:
         never = f", without a digest: {_numbers(each.missed)}" if each.missed else ""
+        never += "" if each.has_end else ", how capturing ended is not known"
         lines.append(
             f"{each.view}: refreshes: {each.refreshes}, digests: {each.digests}, equal: "
             f"{each.equal}{never} ({each.seconds:.1f} s)"
@@ -156,15 +169,23 @@ def _captured(lines: Sequence[Line], view: ViewContract) -> list[CapturedDigest]
     return found
 
 
+def _last_refresh(lines: Sequence[Line], view: ViewContract) -> int | None:
+    """The number of the view's refreshes at the end of capturing, if the last line tells it."""
+    # What was captured after an end was captured by another run: that one's end is missing.
+    last = lines[-1]
+    return last.last_refreshes.get(view.name) if isinstance(last, CaptureEnd) else None
+
+
 def _check(
     connection: "duckdb.DuckDBPyConnection",
     view: ViewContract,
     captured: Sequence[CapturedDigest],
+    last_refresh: int | None,
     raw: str,
 ) -> ViewHistory:
     started = time.monotonic()
     if not captured:
-        return ViewHistory(view.name, 0, (), 0, 0, "No digest was captured.", 0.0)
+        return ViewHistory(view.name, 0, (), 0, 0, "No digest was captured.", 0.0, has_end=False)
     _refuse_unplaced(connection, view, captured, raw)
     expected = _expected(connection, view, captured, raw)
     wrong = [
@@ -173,7 +194,8 @@ def _check(
         if (each.rows, each.digest) != wanted
     ]
     numbers = {each.refresh for each in captured}
-    wanted_numbers = range(max(1, captured[0].refresh), captured[-1].refresh + 1)
+    last = max(captured[-1].refresh, last_refresh or 0)
+    wanted_numbers = range(max(1, captured[0].refresh), last + 1)
     difference = ""
     if wrong:
         difference = _difference(connection, wrong[0], captured[wrong[0]], expected[wrong[0]])
@@ -185,6 +207,7 @@ def _check(
         equal=len(captured) - len(wrong),
         difference=difference,
         seconds=time.monotonic() - started,
+        has_end=last_refresh is not None,
     )
 
 
@@ -194,12 +217,23 @@ def _refuse_unplaced(
     captured: Sequence[CapturedDigest],
     raw: str,
 ) -> None:
-    topics = {each.topic_id for each in captured if each.topic_id is not None}
-    topic = topics.pop() if len(topics) == 1 else ""
+    """Refuses rows of which their offsets do not tell with which refresh they came.
+
+    Raises:
+        CapturedError: the digests are of several topics, or rows are of another one or of none.
+    """
+    topics = sorted({each.topic_id for each in captured if each.topic_id is not None})
+    if len(topics) > 1:
+        raise CapturedError(
+            f"The digests of {view.name} are of {len(topics)} topics, {', '.join(topics)}: the "
+            "topic was made anew during the run, and an offset of one says nothing about the "
+            "other, so the refreshes of this run cannot be recomputed."
+        )
     text = _text("unplaced").replace("{raw}", raw)
-    row = connection.execute(text, {"topic_id": topic}).fetchone()
+    # Nothing folded yet is no topic: rows of any may lie beyond the digests.
+    row = connection.execute(text, {"topic_id": topics[0] if topics else None}).fetchone()
     without_offsets, of_others = row or (0, 0)
-    if without_offsets or of_others or topics:
+    if without_offsets or of_others:
         raise CapturedError(
             f"The table under {view.name} has {without_offsets} rows without offsets (backfill) "
             f"and {of_others} of another topic than the one captured: when they came in cannot be "

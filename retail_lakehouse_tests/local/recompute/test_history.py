@@ -6,6 +6,7 @@ here: when a long run captures (`test_view_digests.py`).
 
 import json
 import random
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,13 +21,16 @@ from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
 from retail_lakehouse.local.recompute.captured import (
     CapturedDigest,
     CapturedError,
+    CaptureEnd,
     append_lines,
     capture,
     digests_file,
     read_lines,
 )
 from retail_lakehouse.local.recompute.history import ViewHistory, check_history
+from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.append import append_marked
+from retail_lakehouse.tables.catalog import open_catalog
 from retail_lakehouse.warehouse.ddl import ensure_schemas, ensure_views
 from retail_lakehouse.warehouse.refresh import refresh_views
 from retail_lakehouse_tests.warehouse.conftest import Lakehouse, make_lakehouse
@@ -98,6 +102,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Lakehouse:
                     due = [v for v in MATERIALIZED_VIEWS if pick.random() < 0.8]
                     assert all(result.ok for result in refresh_views(session, due))
                     append_lines(path, capture(session, 0, {}))
+            last = {each.view: each.refresh for each in capture(session, 0, {})}
+            append_lines(path, [CaptureEnd(0, last)])
         land(lakehouse, "inventory", [raw.inventory(broker_time=raw.now)], until["inventory"])
     finally:
         lakehouse.stop()
@@ -111,6 +117,18 @@ def rewritten(recorded: Lakehouse) -> Iterator[Path]:
     text = path.read_text()
     yield path
     path.write_text(text)
+
+
+@pytest.fixture
+def own(recorded: Lakehouse, tmp_path: Path) -> Lakehouse:
+    """The run with a catalog of one's own: what is committed there changes no other test's tables.
+
+    Files of a table are never changed, and only the catalog says which of them are the newest.
+    """
+    settings = Settings.load({"state_dir": tmp_path / "state"})
+    for folder in ("catalog", "run"):
+        shutil.copytree(recorded.settings.root / folder, settings.root / folder)
+    return Lakehouse(settings, open_catalog(settings))
 
 
 def different(histories: list[ViewHistory]) -> dict[str, tuple[int, str]]:
@@ -127,7 +145,7 @@ def test_every_digest_is_what_the_raw_rows_give(recorded: Lakehouse) -> None:
     histories = check_run(recorded.settings.root)
     assert different(histories) == {}
     assert [each.view for each in histories] == [view.name for view in MATERIALIZED_VIEWS]
-    assert all(each.refreshes >= 3 and not each.missed for each in histories)
+    assert all(each.refreshes >= 3 and not each.missed and each.has_end for each in histories)
     digests = {each.digests for each in histories}
     assert len(digests) == 1
     assert digests.pop() > COMMITS / 3
@@ -152,11 +170,24 @@ def test_one_changed_digit_of_one_digest_is_found(
 def test_a_refresh_without_a_digest_is_numbered(recorded: Lakehouse, rewritten: Path) -> None:
     view = MATERIALIZED_VIEWS[0].name
     texts = [json.loads(text) for text in rewritten.read_text().splitlines()]
-    kept = [raw for raw in texts if (raw["view"], raw["refresh"]) != (view, 2)]
+    kept = [raw for raw in texts if (raw.get("view"), raw.get("refresh")) != (view, 2)]
     rewritten.write_text("".join(json.dumps(raw) + "\n" for raw in kept))
     first, *others = check_history(recorded.settings)
     assert first.missed == (2,)
     assert first.is_equal
+    assert not any(each.missed for each in others)
+
+
+def test_refreshes_after_the_last_digest_are_numbered(recorded: Lakehouse, rewritten: Path) -> None:
+    view = MATERIALIZED_VIEWS[0].name
+    *lines, end = read_lines(rewritten)
+    assert isinstance(end, CaptureEnd)
+    last = end.last_refreshes[view]
+    later = CaptureEnd(0, end.last_refreshes | {view: last + 2})
+    rewritten.unlink()
+    append_lines(rewritten, [*lines, later])
+    first, *others = check_history(recorded.settings)
+    assert first.missed == (last + 1, last + 2)
     assert not any(each.missed for each in others)
 
 
@@ -173,37 +204,43 @@ def test_a_run_without_digests_is_refused(recorded: Lakehouse, rewritten: Path) 
         check_history(recorded.settings)
 
 
-def alter(recorded: Lakehouse, contract: TableContract, column: str, value: object) -> None:
+def alter(own: Lakehouse, contract: TableContract, column: str, value: object) -> None:
     """Changes one column of the table's oldest row."""
-    row = remove(recorded, contract)
-    recorded.land(contract, [row | {column: value}])
+    row = remove(own, contract)
+    own.land(contract, [row | {column: value}])
 
 
-def remove(recorded: Lakehouse, contract: TableContract) -> Row:
+def remove(own: Lakehouse, contract: TableContract) -> Row:
     """Deletes the table's oldest row and returns it."""
-    table = recorded.catalog.load_table(contract.identifier)
+    table = own.catalog.load_table(contract.identifier)
     rows: list[Row] = table.scan().to_arrow().to_pylist()
     oldest = min(rows, key=lambda row: (row["kafka_offset"], row["kafka_partition"]))
     table.delete(f"event_id = '{oldest['event_id']}'")
     return oldest
 
 
-def test_one_altered_row_is_found_from_its_refresh_on(recorded: Lakehouse) -> None:
-    alter(recorded, event_table("transactions"), "quantity", 1_000_003)
-    found = different(check_history(recorded.settings))
+def test_one_altered_row_is_found_from_its_refresh_on(own: Lakehouse) -> None:
+    alter(own, event_table("transactions"), "quantity", 1_000_003)
+    found = different(check_history(own.settings))
     assert list(found) == ["mv_sales_quarter_hour"]
     assert found["mv_sales_quarter_hour"][0] > 3
 
 
-def test_a_row_that_went_away_is_found_and_told(recorded: Lakehouse) -> None:
-    remove(recorded, event_table("clickstream"))
-    found = different(check_history(recorded.settings))
+def test_a_row_that_went_away_is_found_and_told(own: Lakehouse) -> None:
+    remove(own, event_table("clickstream"))
+    found = different(check_history(own.settings))
     assert {"mv_web_sessions", "mv_clickstream_arrivals"} <= set(found)
     assert "rows went away" in found["mv_web_sessions"][1]
 
 
-def test_rows_without_offsets_are_refused(recorded: Lakehouse) -> None:
+def test_rows_without_offsets_are_refused(own: Lakehouse) -> None:
     raw = RawRows(5, datetime.now(UTC).replace(tzinfo=None))
-    recorded.land(event_table("inventory"), [raw.inventory(broker_time=None)])
+    own.land(event_table("inventory"), [raw.inventory(broker_time=None)])
     with pytest.raises(CapturedError, match="1 rows without offsets"):
-        check_history(recorded.settings)
+        check_history(own.settings)
+
+
+def test_what_one_test_has_broken_no_other_test_sees(recorded: Lakehouse, own: Lakehouse) -> None:
+    remove(own, event_table("transactions"))
+    assert different(check_history(own.settings))
+    assert different(check_history(recorded.settings)) == {}

@@ -3,16 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import duckdb
 import pytest
 
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
 from retail_lakehouse.local.recompute.captured import (
     CapturedDigest,
     CapturedError,
+    CaptureEnd,
     Line,
     NotCaptured,
 )
-from retail_lakehouse.local.recompute.history import ViewHistory, _captured, history_lines
+from retail_lakehouse.local.recompute.history import (
+    ViewHistory,
+    _captured,
+    _last_refresh,
+    _refuse_unplaced,
+    history_lines,
+)
 
 VIEW, OTHER = MATERIALIZED_VIEWS[0], MATERIALIZED_VIEWS[1]
 FIRST = CapturedDigest(
@@ -31,7 +39,7 @@ FIRST = CapturedDigest(
 
 
 def _history(**changes: object) -> ViewHistory:
-    told = ViewHistory("mv", 7, (), digests=5, equal=5, difference="", seconds=1.25)
+    told = ViewHistory("mv", 7, (), digests=5, equal=5, difference="", seconds=1.25, has_end=True)
     return replace(told, **changes)  # type: ignore[arg-type]
 
 
@@ -57,6 +65,49 @@ def test_of_many_refreshes_without_a_digest_ten_are_named(count: int, more: str)
     line = history_lines([_history(missed=tuple(range(1, count + 1)))])[1]
     assert f"number 10{more} (" in line
     assert "number 11" not in line
+
+
+def test_a_history_whose_end_is_not_known_says_so() -> None:
+    (_, line) = history_lines([_history(has_end=False)])
+    assert line == (
+        "mv: refreshes: 7, digests: 5, equal: 5, how capturing ended is not known (1.2 s)"
+    )
+
+
+def test_only_the_last_line_tells_how_capturing_ended() -> None:
+    end = CaptureEnd(2, {VIEW.name: 8})
+    assert _last_refresh([FIRST, end], VIEW) == 8
+    assert _last_refresh([FIRST, end], OTHER) is None
+    assert _last_refresh([FIRST], VIEW) is None
+    assert _last_refresh([FIRST, end, replace(FIRST, refresh=9)], VIEW) is None
+
+
+def _refusal(captured: Sequence[CapturedDigest], *rows: tuple[int | None, str]) -> str:
+    """What is said of (offset, topic id) in the table; empty where nothing is refused."""
+    values = ", ".join(f"(0, {'NULL' if at is None else at}, '{topic}')" for at, topic in rows)
+    raw = f"(VALUES {values}) AS raw(kafka_partition, kafka_offset, kafka_topic_id)"
+    with duckdb.connect() as connection:
+        try:
+            _refuse_unplaced(connection, VIEW, captured, raw)
+        except CapturedError as error:
+            return str(error)
+    return ""
+
+
+def test_rows_of_which_their_offset_tells_nothing_are_refused() -> None:
+    assert _refusal([FIRST], (1, "i"), (2, "i")) == ""
+    assert "1 rows without offsets (backfill) and 0 of" in _refusal([FIRST], (1, "i"), (None, "i"))
+    assert "0 rows without offsets (backfill) and 2 of" in _refusal([FIRST], (1, "j"), (2, "k"))
+
+
+def test_digests_of_two_topics_are_refused_by_a_sentence_of_their_own() -> None:
+    said = _refusal([FIRST, replace(FIRST, topic_id="j")], (1, "i"))
+    assert "are of 2 topics, i, j: the topic was made anew" in said
+    assert "backfill" not in said
+
+
+def test_digests_from_before_anything_was_folded_are_of_no_topic() -> None:
+    assert _refusal([replace(FIRST, topic_id=None, until={})], (1, "i")) == ""
 
 
 def test_the_digests_of_a_view_are_taken_from_among_all_lines() -> None:
