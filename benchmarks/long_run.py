@@ -31,7 +31,12 @@ from benchmarks.stack_samples import Sampler, machine
 from benchmarks.view_digests import DigestRecorder, check_run
 from retail_lakehouse.local import ports
 from retail_lakehouse.local.control import SupervisorClient
-from retail_lakehouse.local.recompute.captured import CapturedError
+from retail_lakehouse.local.recompute.captured import (
+    CapturedError,
+    NotCaptured,
+    digests_file,
+    read_lines,
+)
 from retail_lakehouse.local.recompute.check import check_views
 from retail_lakehouse.local.recompute.history import history_lines
 from retail_lakehouse.local.recompute.pinned import SnapshotGone
@@ -70,10 +75,9 @@ def main() -> int:
     try:
         _start(run, state, environment, options.events_per_second)
         settings = Settings.load(read_settings(state))
-        recorder = DigestRecorder(settings)
-        recorder.start()
-        _watch(run, settings, options)
-        _close(run, settings, environment, recorder)
+        _record(run, settings, environment, options)
+        parity_check(run, settings)
+        run.final_parity_ok = run.parity[-1].equal
     finally:
         _stop(run, state, environment)
         if run.samples:
@@ -129,6 +133,22 @@ def _start(run: LongRun, state: Path, environment: dict[str, str], rate: float) 
     _call(["dev", *options, "--events-per-second", str(rate)], state, environment, check=True)
     run.live_after_seconds = time.monotonic() - begun
     run.live_at = time.time()
+
+
+def _record(
+    run: LongRun, settings: Settings, environment: dict[str, str], options: argparse.Namespace
+) -> None:
+    """Samples the run and has it catch up, while every view's digests are written down."""
+    recorder = DigestRecorder(settings)
+    recorder.start()
+    try:
+        _watch(run, settings, options)
+        _catch_up(run, settings, environment)
+    finally:
+        try:
+            recorder.stop()
+        finally:
+            run.digest_looks, run.digests_unchanged = recorder.looks, recorder.unchanged
 
 
 def _watch(run: LongRun, settings: Settings, options: argparse.Namespace) -> None:
@@ -209,10 +229,8 @@ def parity_check(run: LongRun, settings: Settings) -> float:
     return took
 
 
-def _close(
-    run: LongRun, settings: Settings, environment: dict[str, str], recorder: DigestRecorder
-) -> None:
-    """Stops the simulator, has everything catch up, verifies, compares the views once more."""
+def _catch_up(run: LongRun, settings: Settings, environment: dict[str, str]) -> None:
+    """Stops the simulator, has everything catch up, verifies, refreshes the views once more."""
     SupervisorClient(settings.root).request("stop", "simulator")
     wait = ["verify", "--wait", str(VERIFY_WAIT_SECONDS)]
     answer = _call(wait, settings.root, environment)
@@ -220,15 +238,13 @@ def _close(
     run.verify_lines = lines
     run.verify_ok = answer.returncode == 0
     _call(["views", "refresh"], settings.root, environment)
-    recorder.stop()
-    run.digest_looks, run.digests_unchanged = recorder.looks, recorder.unchanged
-    parity_check(run, settings)
-    run.final_parity_ok = run.parity[-1].equal
 
 
 def _check_history(run: LongRun, state: Path) -> None:
     """Compares every digest of the run with the raw rows; the stack is down by now."""
     try:
+        lines = read_lines(digests_file(state))
+        run.not_captured = [each for each in lines if isinstance(each, NotCaptured)]
         run.history = check_run(state)
     except CapturedError as error:
         run.history_error = str(error)

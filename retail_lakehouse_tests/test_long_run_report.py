@@ -7,6 +7,7 @@ from dataclasses import replace
 from benchmarks.long_run_report import LongRun, Parity, in_recovery, markdown, recoveries, to_json
 from benchmarks.stack_faults import Fault
 from benchmarks.stack_samples import Sample
+from retail_lakehouse.local.recompute.captured import NotCaptured
 from retail_lakehouse.local.recompute.history import ViewHistory
 from retail_lakehouse.local.verify.report import Kinds
 
@@ -25,7 +26,7 @@ def _run(samples: list[Sample], *faults: float) -> LongRun:
     run.samples = samples
     run.faults = [Fault("kill -9", 0.0, lambda _: "", LIVE_AT + at) for at in faults]
     run.parity = [Parity(LIVE_AT, 1.0, 5, [], "")]
-    run.history = [ViewHistory("mv_web_sessions", 9, (4,), 8, 8, "", 1.0)]
+    run.history = [ViewHistory("mv_web_sessions", 20, (4,), 19, 19, "", 1.0, has_end=True)]
     run.verify_lines, run.verify_ok, run.final_parity_ok = ["All 48 checks hold."], True, True
     return run
 
@@ -76,15 +77,49 @@ def test_one_difference_of_a_view_or_one_process_left_fails_the_run() -> None:
 def test_one_digest_that_differs_or_none_at_all_fails_the_run() -> None:
     samples = [_sample(at, 5.0) for at in range(10, 100, 10)]
     held, differs, never = _run(samples), _run(samples), _run(samples)
-    line = "refreshes: 9, digests: 8, equal: 8; refreshes without a digest: 1"
+    line = "refreshes: 20, digests: 19, equal: 19; refreshes without a digest: 1"
     assert line in markdown(held)
-    differs.history = [replace(held.history[0], equal=7, difference="After refresh 6 it had 3.")]
+    differs.history = [replace(held.history[0], equal=18, difference="After refresh 6 it had 3.")]
     assert not differs.held
     assert "mv_web_sessions: After refresh 6 it had 3." in markdown(differs)
     never.history, never.history_error = [], "There are no digests."
     assert not never.held
     assert "not compared. There are no digests." in markdown(never)
     assert to_json(never)["history_error"] == "There are no digests."
+
+
+def test_more_than_one_refresh_in_twenty_without_a_digest_fails_the_run() -> None:
+    samples = [_sample(at, 5.0) for at in range(10, 100, 10)]
+    held, hardly, one_of_two = _run(samples), _run(samples), _run(samples)
+    assert held.held
+    (known,) = held.history
+    # As if one refresh of 300 had been captured, and that one is equal.
+    hardly.history = [
+        replace(known, refreshes=300, missed=tuple(range(2, 301)), digests=1, equal=1)
+    ]
+    assert not hardly.held
+    # A view that was hardly seen does not hide behind one that was.
+    one_of_two.history = [replace(known, refreshes=300), replace(known, missed=(4, 5))]
+    assert not one_of_two.held
+
+
+def test_a_run_whose_recorder_has_not_ended_by_itself_fails() -> None:
+    run = _run([_sample(at, 5.0) for at in range(10, 100, 10)])
+    run.history = [replace(run.history[0], has_end=False)]
+    assert not run.held
+    assert "mv_web_sessions: how capturing ended is not known" in markdown(run)
+
+
+def test_refreshes_that_were_not_read_are_on_the_page_with_the_reason() -> None:
+    run = _run([_sample(at, 5.0) for at in range(10, 100, 10)])
+    assert "Not read before" not in markdown(run)
+    at_ms = round((LIVE_AT + 90) * 1000)
+    lost = NotCaptured(at_ms, ("mv_a", "mv_b"), "WarehouseUnreachable: No\nanswer.")
+    run.not_captured = [lost] * 22
+    page = markdown(run)
+    assert page.count("- minute 1.5: mv_a, mv_b. WarehouseUnreachable: No answer.\n") == 20
+    assert "- and 2 more\n" in page
+    assert len(to_json(run)["not_captured"]) == 22
 
 
 def test_the_quarter_with_the_hours_turn_is_marked() -> None:
