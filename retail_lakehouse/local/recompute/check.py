@@ -16,7 +16,7 @@ from retail_lakehouse.local.recompute.pinned import (
     SnapshotGone,
     folded_snapshots,
     one_moment,
-    open_raw,
+    raw_rows,
     shown_rows,
 )
 from retail_lakehouse.settings import Settings
@@ -78,15 +78,11 @@ def check_in(
     for attempt in range(1, _ATTEMPTS + 1):
         with one_moment(session):
             try:
-                raw = open_raw(settings, folded_snapshots(session))
+                with raw_rows(settings, folded_snapshots(session)) as raw:
+                    return [_compare(session, raw, view) for view in views]
             except SnapshotGone:
                 if attempt == _ATTEMPTS:
                     raise
-                continue
-            try:
-                return [_compare(session, raw, view) for view in views]
-            finally:
-                raw.close()
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 

@@ -6,6 +6,8 @@ here: the comparison (`check.py`).
 
 import importlib.util
 import json
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -19,6 +21,7 @@ from retail_lakehouse.warehouse.client import Session
 
 if TYPE_CHECKING:
     import duckdb
+    from pyiceberg.table import Table
 
 _DETAIL = "SELECT name, base FROM local_mv_detail WHERE schema_name = %s"
 _SHOWN = "SELECT GETDATE(), shown.* FROM {view} AS shown"
@@ -66,18 +69,40 @@ def _folded(detail: Mapping[str, str]) -> dict[str, int | None]:
     return answer
 
 
-def open_raw(settings: Settings, folded: Mapping[str, int | None]) -> "duckdb.DuckDBPyConnection":
+@contextmanager
+def raw_rows(
+    settings: Settings, folded: Mapping[str, int | None]
+) -> "Iterator[duckdb.DuckDBPyConnection]":
     """A DuckDB with the dimensions and, by each materialized view's name, the raw rows it folded.
 
     Raises:
         SnapshotGone: one of the snapshots has expired.
     """
-    import duckdb
-
     from retail_lakehouse.tables.catalog import open_catalog
-    from retail_lakehouse.tables.dimensions import dimension_rows
 
     catalog = open_catalog(settings)
+    tables = {c.name: catalog.load_table(c.identifier) for c in EVENT_TABLES}
+    with tempfile.TemporaryDirectory(prefix="retail-lakehouse-recompute-") as folder:
+        # DuckDB reads a metadata file at each query, and a table that takes a commit every few
+        # seconds has deleted it before a long comparison ends. What the file names stays.
+        copies = {
+            name: _copied(table.metadata_location, Path(folder)) for name, table in tables.items()
+        }
+        connection = _connected()
+        try:
+            for view in MATERIALIZED_VIEWS:
+                (source,) = view.source_tables
+                _register(connection, view.name, tables[source], folded[view.name], copies[source])
+            yield connection
+        finally:
+            connection.close()
+
+
+def _connected() -> "duckdb.DuckDBPyConnection":
+    import duckdb
+
+    from retail_lakehouse.tables.dimensions import dimension_rows
+
     connection = duckdb.connect(
         config={"memory_limit": f"{_MEMORY_MB}MB", "threads": 1, "autoload_known_extensions": False}
     )
@@ -85,25 +110,39 @@ def open_raw(settings: Settings, folded: Mapping[str, int | None]) -> "duckdb.Du
     load_extensions(connection)
     for contract in DIMENSIONS:
         connection.register(contract.name, dimension_rows(contract))
-    tables = {c.name: catalog.load_table(c.identifier) for c in EVENT_TABLES}
-    for view in MATERIALIZED_VIEWS:
-        (source,) = view.source_tables
-        table, snapshot = tables[source], folded[view.name]
-        if snapshot is None:
-            connection.register(view.name, table.schema().as_arrow().empty_table())
-            continue
-        if table.snapshot_by_id(snapshot) is None:
-            connection.close()
-            raise SnapshotGone(
-                f"{view.name} has folded snapshot {snapshot} of {source}, which has expired. Check "
-                "again after the next refresh, or keep snapshots for longer."
-            )
-        location = table.metadata_location.replace("'", "''")
-        connection.execute(
-            f"CREATE VIEW {view.name} AS SELECT * "  # noqa: S608 - names of the contract
-            f"FROM iceberg_scan('{location}', snapshot_from_id := {snapshot})"
-        )
     return connection
+
+
+def _copied(location: str, folder: Path) -> str:
+    source = Path(location.removeprefix("file://"))
+    try:
+        return shutil.copy(str(source), str(folder / source.name))
+    except FileNotFoundError:
+        raise SnapshotGone(
+            f"{source} was deleted by later commits before it could be copied. Check again."
+        ) from None
+
+
+def _register(
+    connection: "duckdb.DuckDBPyConnection",
+    view: str,
+    table: "Table",
+    snapshot: int | None,
+    metadata: str,
+) -> None:
+    if snapshot is None:
+        connection.register(view, table.schema().as_arrow().empty_table())
+        return
+    if table.snapshot_by_id(snapshot) is None:
+        raise SnapshotGone(
+            f"{view} has folded snapshot {snapshot} of {table.name()[-1]}, which has expired. "
+            "Check again after the next refresh, or keep snapshots for longer."
+        )
+    location = metadata.replace("'", "''")
+    connection.execute(
+        f"CREATE VIEW {view} AS SELECT * "  # noqa: S608 - names of the contract
+        f"FROM iceberg_scan('{location}', snapshot_from_id := {snapshot})"
+    )
 
 
 def load_extensions(connection: "duckdb.DuckDBPyConnection") -> None:
