@@ -23,6 +23,7 @@ import threading
 import time
 from pathlib import Path
 
+import duckdb
 import psutil  # type: ignore[import-untyped]
 
 from benchmarks.long_run_report import LongRun, Parity, markdown, recoveries, to_json
@@ -213,7 +214,7 @@ def parity_check(run: LongRun, settings: Settings) -> float:
     at = time.time()
     try:
         views = check_views(settings)
-    except (WarehouseError, SnapshotGone, OSError) as error:
+    except (WarehouseError, SnapshotGone, duckdb.Error, OSError) as error:
         took = time.monotonic() - begun
         run.parity.append(Parity(at, took, 0, [], f"{type(error).__name__}: {error}"))
         return took
