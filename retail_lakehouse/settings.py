@@ -59,8 +59,8 @@ class Settings(BaseSettings):
     """A Kafka topic id: a streaming job that stopped because records of this topic are gone goes
     on without them."""
     snapshot_retention_minutes: int = Field(0, ge=0)
-    """0: 15 locally, 7 days on AWS. Also the grace of files that maintenance replaced: longer than
-    the longest query, and on AWS than two view refreshes."""
+    """0: 15 locally, 24 hours on AWS. Also the grace of files that maintenance replaced: longer
+    than the longest query, and on AWS than two view refreshes."""
     statement_timeout_seconds: int = Field(600, ge=1)
     """After which the warehouse stops a query of ours: no query lasts longer."""
     refresh_interval_seconds: int = Field(0, ge=0)
@@ -190,8 +190,12 @@ class Settings(BaseSettings):
 
     @property
     def retention_minutes(self) -> int:
-        """Minutes for which a snapshot, and a file it needs, is kept."""
-        return self.snapshot_retention_minutes or (15 if self.is_local else 7 * 24 * 60)
+        """Minutes for which a snapshot, and a file it needs, is kept.
+
+        Each commit reads and writes the table's metadata with the marks of all kept snapshots: at
+        one a minute a day of them is 3 MB, a week 20 MB (`benchmarks/marked_commits.py`).
+        """
+        return self.snapshot_retention_minutes or (15 if self.is_local else 24 * 60)
 
     @property
     def refresh_seconds(self) -> int:

@@ -92,7 +92,7 @@ def test_what_is_not_given_follows_the_profile() -> None:
     aws = Settings.load(AWS)
     local = Settings.load({"bootstrap_servers": ""})
     assert (local.trigger, aws.trigger) == (4.0, 60.0)
-    assert (local.retention_minutes, aws.retention_minutes) == (15, 10_080)
+    assert (local.retention_minutes, aws.retention_minutes) == (15, 1_440)
     assert (local.refresh_seconds, aws.refresh_seconds) == (15, 300)
     assert local.kafka_bootstrap == f"127.0.0.1:{local.broker_port}"
     assert aws.warehouse_uri == "s3://b/w"
