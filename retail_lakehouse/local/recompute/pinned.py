@@ -114,7 +114,8 @@ def _connected() -> "duckdb.DuckDBPyConnection":
 
 
 def _copied(location: str, folder: Path) -> str:
-    source = Path(location.removeprefix("file://"))
+    # Spark writes file:/folder, pyiceberg file:///folder.
+    source = Path("/" + location.removeprefix("file:").lstrip("/"))
     try:
         return shutil.copy(str(source), str(folder / source.name))
     except FileNotFoundError:

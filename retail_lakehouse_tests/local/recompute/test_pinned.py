@@ -7,7 +7,7 @@ import pytest
 
 from retail_lakehouse.contracts.tables import event_table
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
-from retail_lakehouse.local.recompute.pinned import SnapshotGone, raw_rows
+from retail_lakehouse.local.recompute.pinned import SnapshotGone, _copied, raw_rows
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.append import append_marked
 from retail_lakehouse.tables.catalog import open_catalog, prepare_catalog
@@ -43,6 +43,18 @@ def test_a_metadata_file_that_later_commits_delete_is_read_to_the_end(settings: 
         Path(table.metadata_location.removeprefix("file://")).unlink()
         for view in OVER_INVENTORY:
             assert rows.execute(f"SELECT count(*) FROM {view}").fetchone() == (3,)
+
+
+@pytest.mark.parametrize("scheme", ["file:", "file://", ""])
+def test_a_metadata_file_is_found_however_its_writer_spells_its_place(
+    tmp_path: Path, scheme: str
+) -> None:
+    source = tmp_path / "00001-a.metadata.json"
+    source.write_text("{}")
+    (tmp_path / "copies").mkdir()
+    copy = Path(_copied(f"{scheme}{source}", tmp_path / "copies"))
+    assert copy.parent == tmp_path / "copies"
+    assert copy.read_text() == "{}"
 
 
 def test_a_snapshot_that_has_expired_is_said_to_be_gone(settings: Settings) -> None:
