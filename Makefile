@@ -22,7 +22,7 @@ help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 dev: $(STAMP) ## Start the whole platform on this machine; Ctrl-C stops it
-	@$(BIN)/retail-lakehouse dev $(ARGS) || test $$? -eq 130  # Ctrl-C is how it is ended
+	@$(BIN)/retail-lakehouse dev $(ARGS)
 
 test: $(STAMP) ## Run every test, those with the real Kafka and Spark included
 	@$(BIN)/pytest $(ARGS)
