@@ -6,7 +6,8 @@ TOOLS := .lakehouse/tools
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.synced
-# Options for `retail-lakehouse dev` and for pytest: make dev ARGS="--events-per-second 1000"
+# Options for `retail-lakehouse dev` and for pytest: make dev ARGS="--events-per-second 1000",
+# make test ARGS="--numprocesses 0 retail_lakehouse_tests/streaming"
 ARGS ?=
 
 # Asked by running it: a pyenv shim of the right name may lead nowhere.
@@ -25,7 +26,7 @@ dev: $(STAMP) ## Start the whole platform on this machine; Ctrl-C stops it
 	@$(BIN)/retail-lakehouse dev $(ARGS)
 
 test: $(STAMP) ## Run every test, those with the real Kafka and Spark included
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: $(STAMP) ## Lint, check formatting and types, hold the import rules
 	$(BIN)/ruff check

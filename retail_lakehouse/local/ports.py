@@ -12,6 +12,8 @@ import psutil  # type: ignore[import-untyped]
 
 LOOPBACK = "127.0.0.1"
 _SERVER_PORTS = (20_000, 32_768)
+# Not the seeded one: who seeds it alike in two processes would get the same ports in both.
+_RANDOM = random.SystemRandom()
 
 
 class PortTakenError(RuntimeError):
@@ -40,21 +42,19 @@ def is_answering(port: int, timeout_seconds: float = 0.5) -> bool:
 
 
 def free_port() -> int:
-    """Give a port that is free now; another program may take it before it is used."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """Give one port as `free_ports` does."""
+    return free_ports(1)[0]
 
 
 def free_ports(count: int) -> list[int]:
     """Give ports that are free now and that no outgoing connection is given by the system.
 
     Linux hands out 32768 and above to clients; a server's port from there may be taken between
-    the look and the server's start.
+    the look and the server's start. Two processes that ask at once hardly get the same.
     """
     found: list[int] = []
     while len(found) < count:
-        port = random.randrange(*_SERVER_PORTS)  # noqa: S311
+        port = _RANDOM.randrange(*_SERVER_PORTS)
         if port not in found and is_free(port):
             found.append(port)
     return found

@@ -1,22 +1,16 @@
-import socket
 from pathlib import Path
 
 import pytest
 
 from retail_lakehouse.contracts.events import EVENTS
 from retail_lakehouse.contracts.tables import TABLES
+from retail_lakehouse.local.ports import free_port
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.job_runs import JobRequestError, JobState
 from retail_lakehouse.resources.kafka import KafkaResource
 from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
 from retail_lakehouse.settings import Settings
 from retail_lakehouse_tests.resources.fakes import Lakehouse, settings_in
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_settings_survive_the_way_through_dagsters_configuration(tmp_path: Path) -> None:
