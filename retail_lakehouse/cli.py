@@ -96,7 +96,15 @@ def main() -> None:
         if not type(error).__module__.startswith("retail_lakehouse."):
             raise
         typer.echo(str(error), err=True)
-        sys.exit(Exit.FAILED)
+        sys.exit(_exit_code(error))
+
+
+def _exit_code(error: Exception) -> Exit:
+    from retail_lakehouse.local.control import SupervisorNotRunningError
+    from retail_lakehouse.local.supervisor import AlreadyRunningError
+
+    refused = isinstance(error, SupervisorNotRunningError | AlreadyRunningError)
+    return Exit.REFUSED if refused else Exit.FAILED
 
 
 if __name__ == "__main__":

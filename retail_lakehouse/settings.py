@@ -283,7 +283,8 @@ def _sentences(error: ValidationError) -> str:
         if name:
             lines.append(
                 f"The setting {name} is wrong: {message} (it was {fault.get('input')!r}). "
-                f"Set {ENV_PREFIX}{name.upper()} to another value, or unset it for the default."
+                f"Give {ENV_PREFIX}{name.upper()} (or --set {name}=) another value, or leave it "
+                "out for the default."
             )
         else:
             lines.append(f"The settings contradict each other: {message}.")

@@ -14,7 +14,8 @@ from retail_lakehouse.cli import app
 from retail_lakehouse.commands.options import load_settings
 from retail_lakehouse.contracts.tables import TABLES
 from retail_lakehouse.contracts.topics import TOPICS
-from retail_lakehouse.local.supervisor import hold
+from retail_lakehouse.local.ports import free_ports
+from retail_lakehouse.local.supervisor import AlreadyRunningError, hold
 from retail_lakehouse.settings import SettingsError
 from retail_lakehouse_tests.streaming.test_arguments import AWS
 
@@ -125,6 +126,18 @@ def test_jobs_and_stop_say_when_nothing_runs(tmp_path: Path) -> None:
     assert "Nothing runs on" in stopped.stdout
 
 
+@pytest.mark.parametrize(
+    "verb", [["verify"], ["topics"], ["views", "refresh"], ["views", "check"]], ids=" ".join
+)
+def test_a_verb_that_asks_what_is_down_is_refused_at_once(verb: list[str], tmp_path: Path) -> None:
+    broker, warehouse = free_ports(2)
+    ports = ["--set", f"broker_port={broker}", "--set", f"warehouse_port={warehouse}"]
+    answer = run(*verb, "--state-dir", str(tmp_path), *ports)
+    assert answer.returncode == 3
+    assert answer.stderr.startswith(f"Nothing runs for the state folder {tmp_path}. Start it with")
+    assert len(answer.stderr.splitlines()) == 1
+
+
 def test_reset_asks_first_and_is_refused_while_dev_runs(tmp_path: Path) -> None:
     (tmp_path / "kafka").mkdir()
     runner = CliRunner()
@@ -134,7 +147,9 @@ def test_reset_asks_first_and_is_refused_while_dev_runs(tmp_path: Path) -> None:
     assert (tmp_path / "kafka").exists()
     lock = hold(tmp_path)
     refused = runner.invoke(app, [*arguments, "--yes"])
-    assert refused.exit_code == 3
+    assert isinstance(refused.exception, AlreadyRunningError)
+    assert refused.output == ""
+    assert run(*arguments, "--yes").returncode == 3
     lock.close()
     assert runner.invoke(app, [*arguments, "--yes"]).exit_code == 0
     assert not (tmp_path / "kafka").exists()

@@ -22,7 +22,9 @@ def _group() -> None:
 
 @app.command()
 def export(
-    folder: Annotated[Path, typer.Argument(help="Where to write the files.")] = Path("schemas"),
+    folder: Annotated[Path, typer.Argument(help="Where to write the files.")] = Path(
+        "build/contracts"
+    ),
 ) -> None:
     """Write a JSON Schema for each event, and each table's columns as Redshift lists them."""
     from retail_lakehouse.contracts.json_schema import export_json_schemas

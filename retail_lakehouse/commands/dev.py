@@ -195,7 +195,8 @@ def _watch(session: DevSession, display: Display, ending: _Ending, deadline: flo
             next_pulse = now + _PULSE_SECONDS
             views = read_views(session.settings.root)
             try:
-                display.pulse(pulse(tables.read(), views, time.time() * 1000))
+                now_pulse = pulse(tables.read(), views, time.time() * 1000)
+                display.pulse(now_pulse, session.waiting_seconds())
                 trouble = ""
             except (CatalogError, TablesUnreadableError) as error:
                 # Once is enough: the next look is three seconds away and may say the same.

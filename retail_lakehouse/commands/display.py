@@ -58,7 +58,7 @@ class Display(Protocol):
     def live(self, seconds: float) -> None:
         """Say that the platform is live."""
 
-    def pulse(self, pulse: Pulse) -> None:
+    def pulse(self, pulse: Pulse, waiting_seconds: float | None) -> None:
         """Show the live line."""
 
     def end_line(self) -> None:
@@ -75,8 +75,19 @@ def make_display() -> Display:
     return LosableDisplay(drawn)
 
 
-def pulse_line(pulse: Pulse) -> str:
-    """The live line; under 80 columns."""
+def pulse_line(pulse: Pulse, waiting_seconds: float | None = None) -> str:
+    """The live line; under 80 columns.
+
+    Args:
+        pulse: The figures.
+        waiting_seconds: How long the first figure of this start has been waited for, if it is:
+            ages of what an earlier start left would say nothing.
+    """
+    if waiting_seconds is not None:
+        age = pulse.table_age_seconds
+        if age is None or age > waiting_seconds:
+            return f"Waiting for Spark's first batch, about a minute: {waiting_seconds:.0f} s"
+        return f"Events are in the tables; waiting for the views: {waiting_seconds:.0f} s"
     return (
         f"{pulse.events_per_second:,.0f} events/s, age at table {_age(pulse.table_age_seconds)}, "
         f"view {_age(pulse.view_age_seconds)}, quarantined {pulse.quarantined:,}, "
@@ -159,9 +170,9 @@ class LosableDisplay:
         """Say that the platform is live."""
         self._try(lambda: self._shown.live(seconds))
 
-    def pulse(self, pulse: Pulse) -> None:
+    def pulse(self, pulse: Pulse, waiting_seconds: float | None) -> None:
         """Show the live line."""
-        self._try(lambda: self._shown.pulse(pulse))
+        self._try(lambda: self._shown.pulse(pulse, waiting_seconds))
 
     def end_line(self) -> None:
         """Leave the live line as it is."""
@@ -230,11 +241,11 @@ class PlainDisplay:
         """A line."""
         self.say(live_line(seconds))
 
-    def pulse(self, pulse: Pulse) -> None:
+    def pulse(self, pulse: Pulse, waiting_seconds: float | None) -> None:
         """A line every 10 seconds."""
         if time.monotonic() >= self._next_pulse:
             self._next_pulse = time.monotonic() + PLAIN_PULSE_SECONDS
-            self.say(pulse_line(pulse))
+            self.say(pulse_line(pulse, waiting_seconds))
 
     def end_line(self) -> None:
         """Lines end by themselves."""
@@ -294,9 +305,9 @@ class TerminalDisplay:
         """A line above the live line."""
         self._console.print(Text(live_line(seconds), style="green"))
 
-    def pulse(self, pulse: Pulse) -> None:
+    def pulse(self, pulse: Pulse, waiting_seconds: float | None) -> None:
         """The live line, rewritten in place."""
-        line = Text(pulse_line(pulse), no_wrap=True, overflow="ellipsis")
+        line = Text(pulse_line(pulse, waiting_seconds), no_wrap=True, overflow="ellipsis")
         if self._live is None:
             self._live = Live(line, console=self._console, auto_refresh=False)
             self._live.__enter__()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retail_lakehouse.commands.options import Exit, StateDir, load_settings
+from retail_lakehouse.commands.options import StateDir, load_settings
 
 if TYPE_CHECKING:
     from retail_lakehouse.local.control import Action, ProcessStatus
@@ -47,13 +47,9 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """List the processes."""
-    from retail_lakehouse.local.control import SupervisorClient, SupervisorNotRunningError
+    from retail_lakehouse.local.control import SupervisorClient
 
-    try:
-        told = SupervisorClient(load_settings(state_dir).root).status()
-    except SupervisorNotRunningError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(Exit.REFUSED) from None
+    told = SupervisorClient(load_settings(state_dir).root).status()
     if as_json:
         typer.echo(json.dumps({name: each.to_json() for name, each in told.items()}, indent=1))
         return
@@ -62,21 +58,9 @@ def status(
 
 
 def _request(action: Action, name: str, state_dir: StateDir) -> None:
-    from retail_lakehouse.local.control import (
-        ControlError,
-        SupervisorClient,
-        SupervisorNotRunningError,
-    )
+    from retail_lakehouse.local.control import SupervisorClient
 
-    try:
-        told = SupervisorClient(load_settings(state_dir).root).request(action, name)
-    except SupervisorNotRunningError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(Exit.REFUSED) from None
-    except ControlError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(Exit.FAILED) from None
-    typer.echo(_line(told))
+    typer.echo(_line(SupervisorClient(load_settings(state_dir).root).request(action, name)))
 
 
 def _line(status: ProcessStatus) -> str:

@@ -71,7 +71,7 @@ def _told(
 def _known(name: str) -> str:
     if name in Settings.model_fields:
         return name
-    close = difflib.get_close_matches(name, Settings.model_fields, n=3, cutoff=0.4)
+    close = difflib.get_close_matches(name, Settings.model_fields, n=2, cutoff=0.7)
     hint = f"Did you mean {' or '.join(close)}? " if close else ""
     raise SettingsError(
         f"There is no setting {name!r}. {hint}They all stand in retail_lakehouse/settings.py."
@@ -98,3 +98,33 @@ def running_settings(
     own = Settings.load(values)
     running = None if holder_pid(own.root) is None else read_settings(own.root)
     return own if running is None else Settings.load({**running, **values})
+
+
+def require_kafka(settings: Settings) -> None:
+    """Refuse a verb at once that asks Kafka while nothing runs for the state folder.
+
+    Raises:
+        SupervisorNotRunningError: No `dev` runs, and nobody else answers at the broker's port.
+    """
+    _require(settings, settings.broker_port, elsewhere=bool(settings.bootstrap_servers))
+
+
+def require_warehouse(settings: Settings) -> None:
+    """Refuse a verb at once that asks the warehouse while nothing runs for the state folder.
+
+    Raises:
+        SupervisorNotRunningError: No `dev` runs, and nobody else answers at the warehouse's port.
+    """
+    _require(settings, settings.warehouse_port, elsewhere=bool(settings.warehouse_host))
+
+
+def _require(settings: Settings, port: int, *, elsewhere: bool) -> None:
+    from retail_lakehouse.local.control import SupervisorNotRunningError
+    from retail_lakehouse.local.ports import is_answering
+    from retail_lakehouse.local.supervisor import holder_pid
+
+    if not settings.is_local or elsewhere or holder_pid(settings.root) is not None:
+        return
+    # One that was started by hand, or that a killed `dev` left, is as good.
+    if not is_answering(port):
+        raise SupervisorNotRunningError(settings.root)

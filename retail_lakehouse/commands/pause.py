@@ -23,11 +23,11 @@ _IDLE = (ProcessState.STOPPED, ProcessState.STOPPING)
 
 
 @contextlib.contextmanager
-def simulator_paused(root: Path) -> Iterator[None]:
+def simulator_paused(root: Path, *, quiet: bool = False) -> Iterator[None]:
     """Have the simulator of the running platform stopped for the block; not if it is idle.
 
-    A platform that was stopped meanwhile has no simulator that could go on: that is said, and is
-    no error of the verb.
+    `quiet` keeps what goes well to itself. A platform that was stopped meanwhile has no simulator
+    that could go on: that is said, and is no error of the verb.
 
     Raises:
         ControlError: It did not stop in time.
@@ -37,7 +37,8 @@ def simulator_paused(root: Path) -> Iterator[None]:
         paused = client.status()["simulator"].state not in _IDLE
         if paused:
             client.request("stop", "simulator")
-            typer.echo("The simulator is paused.", err=True)
+            if not quiet:
+                typer.echo("The simulator is paused.", err=True)
     except SupervisorNotRunningError:
         paused = False
     try:
@@ -49,4 +50,5 @@ def simulator_paused(root: Path) -> Iterator[None]:
             except (SupervisorNotRunningError, ControlError) as error:
                 typer.echo(f"The simulator does not go on: {error}", err=True)
             else:
-                typer.echo("The simulator goes on.", err=True)
+                if not quiet:
+                    typer.echo("The simulator goes on.", err=True)

@@ -24,9 +24,10 @@ def reset(
     Downloads are kept unless --all. Refused while `dev` runs.
     """
     from retail_lakehouse.local.reset import empty, what_stays, what_to_remove
-    from retail_lakehouse.local.supervisor import AlreadyRunningError
+    from retail_lakehouse.local.supervisor import require_free
 
     settings = load_settings(state_dir)
+    require_free(settings.root)
     found = what_to_remove(settings, everything=everything)
     downloads, strangers = what_stays(settings, everything=everything)
     if found:
@@ -44,9 +45,5 @@ def reset(
     if not yes and not typer.confirm("Remove it?"):
         typer.echo("Nothing was removed.")
         raise typer.Exit(Exit.FAILED)
-    try:
-        freed = empty(settings, everything=everything)
-    except AlreadyRunningError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(Exit.REFUSED) from None
+    freed = empty(settings, everything=everything)
     typer.echo(f"Removed {freed / 1024**2:,.0f} MB.")

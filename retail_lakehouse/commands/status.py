@@ -6,18 +6,13 @@ Belongs here: the page for people. Doesn't belong here: facts and JSON (`local/s
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
-from retail_lakehouse.commands.options import (
-    Assignments,
-    StateDir,
-    running_settings,
-)
-
-_MISSING = "-"
+from retail_lakehouse.commands.columns import columns
+from retail_lakehouse.commands.options import Assignments, StateDir, running_settings
 
 
 def status(
@@ -58,7 +53,7 @@ def page(told: Mapping[str, object]) -> list[str]:
         process_rows = [
             (name, each["state"], each["pid"], each["restarts"]) for name, each in _items(processes)
         ]
-        lines += ["", *_table(("process", "state", "pid", "restarts"), process_rows)]
+        lines += ["", *columns(("process", "state", "pid", "restarts"), process_rows)]
     tables = [(n, t) for n, t in _items(told["tables"]) if t["kind"] == "events"]
     if tables:
         heads = ("table", "rows", "age s", "lag", "events/s", "quarantined", "dupl.")
@@ -74,7 +69,7 @@ def page(told: Mapping[str, object]) -> list[str]:
             )
             for name, each in tables
         ]
-        lines += ["", *_table(heads, rows)]
+        lines += ["", *columns(heads, rows)]
     views = [
         (
             name.rpartition(".")[2],
@@ -87,31 +82,11 @@ def page(told: Mapping[str, object]) -> list[str]:
         if v["refreshed_age_seconds"] is not None or v["rows"] is not None
     ]
     if views:
-        lines += ["", *_table(("view", "rows", "counted s", "age s", "refresh s"), views)]
+        lines += ["", *columns(("view", "rows", "counted s", "age s", "refresh s"), views)]
     problems = told["problems"]
     if isinstance(problems, list) and problems:
         lines += ["", "Problems", *(f"- {problem}" for problem in problems)]
     return lines
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    cells = [[_cell(value) for value in row] for row in rows]
-    widths = [max(len(line[i]) for line in [list(heads), *cells]) for i in range(len(heads))]
-    return [
-        "  ".join(
-            text.ljust(width) if not position else text.rjust(width)
-            for position, (text, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in [list(heads), *cells]
-    ]
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return _MISSING
-    if isinstance(value, float):
-        return f"{value:,.1f}"
-    return f"{value:,}" if isinstance(value, int) and value >= 10_000_000 else str(value)
 
 
 def _mapping(value: object) -> Mapping[str, object]:

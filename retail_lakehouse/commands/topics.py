@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import typer
 
-from retail_lakehouse.commands.options import Assignments, StateDir, running_settings
+from retail_lakehouse.commands.columns import columns
+from retail_lakehouse.commands.options import Assignments, StateDir, require_kafka, running_settings
 
 
 def topics(state_dir: StateDir = None, assignments: Assignments = None) -> None:
@@ -15,8 +16,11 @@ def topics(state_dir: StateDir = None, assignments: Assignments = None) -> None:
     from retail_lakehouse.local.facts import read_topics
 
     settings = running_settings(state_dir, assignments)
-    typer.echo(f"{'topic':<32} {'partitions':>10} {'records':>14} {'kept':>14}")
-    for topic in read_topics(settings):
-        records = sum(topic.end.values())
-        kept = records - sum(topic.earliest.values())
-        typer.echo(f"{topic.name:<32} {len(topic.end):>10} {records:>14,} {kept:>14,}")
+    require_kafka(settings)
+    rows = [
+        (each.name, len(each.end), records, records - sum(each.earliest.values()))
+        for each in read_topics(settings)
+        for records in (sum(each.end.values()),)
+    ]
+    for line in columns(("topic", "partitions", "records", "kept"), rows):
+        typer.echo(line)

@@ -10,7 +10,13 @@ from typing import Annotated
 
 import typer
 
-from retail_lakehouse.commands.options import Assignments, Exit, StateDir, running_settings
+from retail_lakehouse.commands.options import (
+    Assignments,
+    Exit,
+    StateDir,
+    require_kafka,
+    running_settings,
+)
 
 
 def verify(
@@ -28,16 +34,15 @@ def verify(
 
     A running simulator is paused meanwhile. Exits 1 if a check does not hold.
     """
+    settings = running_settings(state_dir, assignments)
+    require_kafka(settings)
     from retail_lakehouse.commands.pause import simulator_paused
     from retail_lakehouse.local.verify import verify as compare
 
-    settings = running_settings(state_dir, assignments)
-    with simulator_paused(settings.root):
+    with simulator_paused(settings.root, quiet=quiet):
         report = compare(settings, wait_seconds=wait)
         # Before the simulator is asked to go on: whatever becomes of that, the report is there.
-        held = {str(check) for check in report.checks if check.holds}
-        for line in report.lines():
-            if not (quiet and line in held):
-                typer.echo(line)
+        for line in map(str, report.failed) if quiet else report.lines():
+            typer.echo(line)
     if not report.ok:
         raise typer.Exit(Exit.FAILED)

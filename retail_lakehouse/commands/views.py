@@ -11,7 +11,14 @@ from typing import Annotated
 
 import typer
 
-from retail_lakehouse.commands.options import Assignments, Exit, StateDir, running_settings
+from retail_lakehouse.commands.columns import columns
+from retail_lakehouse.commands.options import (
+    Assignments,
+    Exit,
+    StateDir,
+    require_warehouse,
+    running_settings,
+)
 
 app = typer.Typer(
     help="List the views of the warehouse, refresh and check them.",
@@ -23,16 +30,26 @@ _PATIENCE_SECONDS = 60.0
 
 @app.command(name="list")
 def list_views(state_dir: StateDir = None, assignments: Assignments = None) -> None:
-    """List the views as their last refresh left them; asks no warehouse."""
+    """List the views as their last refresh left them; asks no warehouse.
+
+    Seconds are those since its rows were counted (not with every refresh), since its newest
+    event, and since its last refresh.
+    """
     from retail_lakehouse.local.facts import read_views
 
     now_ms = time.time() * 1000
-    typer.echo(f"{'view':<36} {'kind':<12} {'rows':>10} {'age s':>8} {'refreshed s':>11}")
-    for view in read_views(running_settings(state_dir, assignments).root):
-        kind = "materialized" if view.materialized else "plain"
-        rows = "-" if view.rows is None else f"{view.rows:,}"
-        age, refreshed = _age(view.newest_ms, now_ms), _age(view.refreshed_ms, now_ms)
-        typer.echo(f"{view.name:<36} {kind:<12} {rows:>10} {age:>8} {refreshed:>11}")
+    rows = [
+        (
+            view.name.rpartition(".")[2],
+            "materialized" if view.materialized else "plain",
+            view.rows,
+            *(_age(ms, now_ms) for ms in (view.counted_ms, view.newest_ms, view.refreshed_ms)),
+        )
+        for view in read_views(running_settings(state_dir, assignments).root)
+    ]
+    heads = ("view", "kind", "rows", "counted s", "age s", "refreshed s")
+    for line in columns(heads, rows):
+        typer.echo(line)
 
 
 @app.command()
@@ -44,12 +61,13 @@ def refresh(
     assignments: Assignments = None,
 ) -> None:
     """Refresh views now, in one warehouse session."""
+    settings = running_settings(state_dir, assignments)
+    require_warehouse(settings)
     from retail_lakehouse.assets.views import look_at_bases, refresh_and_record
     from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS, view_named
     from retail_lakehouse.resources.iceberg import IcebergCatalogResource
     from retail_lakehouse.resources.warehouse import WarehouseResource
 
-    settings = running_settings(state_dir, assignments)
     wished = [view_named(name.rpartition(".")[2]) for name in names or ()]
     results = refresh_and_record(
         wished or MATERIALIZED_VIEWS,
@@ -91,7 +109,9 @@ def check(
         raise typer.BadParameter(
             f"{', '.join(unknown)} cannot be checked. The views that can: {', '.join(RECOMPUTED)}."
         )
-    parities = check_views(running_settings(state_dir, assignments), wished)
+    settings = running_settings(state_dir, assignments)
+    require_warehouse(settings)
+    parities = check_views(settings, wished)
     for parity in parities:
         verdict = "equal" if parity.equal else "different"
         typer.echo(
@@ -106,5 +126,5 @@ def check(
         raise typer.Exit(Exit.FAILED)
 
 
-def _age(then_ms: int | None, now_ms: float) -> str:
-    return "-" if then_ms is None else f"{max(0.0, now_ms - then_ms) / 1000:.0f}"
+def _age(then_ms: int | None, now_ms: float) -> float | None:
+    return None if then_ms is None else max(0.0, now_ms - then_ms) / 1000

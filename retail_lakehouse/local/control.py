@@ -40,6 +40,13 @@ _SOCKET_PATH_LIMIT = 100
 class SupervisorNotRunningError(RuntimeError):
     """No supervisor answers for the state folder."""
 
+    def __init__(self, root: Path) -> None:
+        """Say so, and how to start it."""
+        super().__init__(
+            f"Nothing runs for the state folder {root}. Start it with `make dev` "
+            "(or name the folder with --state-dir)."
+        )
+
 
 class ControlError(RuntimeError):
     """The supervisor refused a request; the sentence is its own."""
@@ -64,8 +71,9 @@ class ProcessState(StrEnum):
 class ProcessStatus:
     """One supervised process.
 
-    `started_at` is in seconds since 1970; `restarts` counts since the supervisor began; `message`
-    says in a sentence why it is not running, and is empty when there is nothing to say.
+    `started_at` is in seconds since 1970; `restarts` counts the starts after a death since the
+    supervisor began, none that was asked for; `message` says in a sentence why it is not running,
+    and is empty when there is nothing to say.
     """
 
     name: str
@@ -252,10 +260,7 @@ class SupervisorClient:
                 "seconds. Look at its terminal."
             ) from error
         except OSError as error:
-            raise SupervisorNotRunningError(
-                f"Nothing runs for the state folder {self._root}. Start it with `make dev` "
-                "(or name the folder with --state-dir)."
-            ) from error
+            raise SupervisorNotRunningError(self._root) from error
 
 
 def _is_ours(path: Path) -> bool:

@@ -141,7 +141,7 @@ def _ports(settings: Settings) -> list[Finding]:
             continue
         holder = ports.holder(port)
         if holder is not None and holder[0] in ours:
-            found.append(Finding(f"Port {port}", True, f"used by our own {purpose}"))
+            found.append(Finding(f"Port {port}", True, f"ours, for {purpose}"))
             continue
         by = f"process {holder[0]} ({holder[1]})" if holder else "another program"
         fix = f"End that program, or set {ENV_PREFIX}{setting.upper()} to a free port."

@@ -159,7 +159,8 @@ class Keeper:
         self._state = ProcessState.STOPPED
         self._message = ""
         self._started_at: float | None = None
-        self._starts = 0
+        self._restarts = 0
+        self._died_before = False
         self._deaths = 0
         self._thread = threading.Thread(target=self._keep, name=unit.name, daemon=True)
 
@@ -175,7 +176,7 @@ class Keeper:
                 state=self._state,
                 pid=self.unit.pid(),
                 started_at=self._started_at,
-                restarts=max(0, self._starts - 1),
+                restarts=self._restarts,
                 message=self._message,
                 log=str(self._log),
             )
@@ -242,7 +243,8 @@ class Keeper:
     def _start(self) -> None:
         with self._condition:
             self._restart = False
-            self._starts += 1
+            self._restarts += self._died_before
+            self._died_before = False
             self._state, self._message = ProcessState.STARTING, ""
             self._condition.notify_all()
         self._tell()
@@ -268,6 +270,7 @@ class Keeper:
         return f"{self.unit.name} ended with {self.unit.last_exit()}: {tail or 'no log'}"
 
     def _died(self, message: str) -> None:
+        self._died_before = True
         if self.unit.needs_a_person():
             self._set(
                 ProcessState.HALTED,
@@ -312,6 +315,7 @@ class Keeper:
             return
         with self._condition:
             self._started_at = None
+            self._died_before = False
         self._set(ProcessState.STOPPED)
 
     def _set(self, state: ProcessState, message: str = "") -> None:

@@ -46,6 +46,7 @@ class DevSession:
         self.started_ms = time.time() * 1000
         self.live_after_seconds: float | None = None
         self._display = display
+        self._with_simulator = with_simulator
         self._phase = "starting"
         self._cancelled = threading.Event()
         self._stack = Stack(settings, with_simulator=with_simulator)
@@ -94,6 +95,12 @@ class DevSession:
             self.live_after_seconds = time.time() - self.started_ms / 1000
             self._phase = "live"
         return self.live_after_seconds is not None
+
+    def waiting_seconds(self) -> float | None:
+        """How long the first figure of this start has been waited for; None if nothing is."""
+        if self.live_after_seconds is not None or not self._with_simulator:
+            return None
+        return time.time() - self.started_ms / 1000
 
     def close(self) -> None:
         """Stop everything and leave no process.

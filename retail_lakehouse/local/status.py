@@ -115,7 +115,12 @@ def _catalog(settings: Settings) -> Json:
     from retail_lakehouse.tables.catalog import catalog_properties
 
     told = catalog_properties(settings)
-    return {"name": settings.catalog_name, "uri": told["uri"], "warehouse": told["warehouse"]}
+    # Glue's catalog is named by its region and has no address.
+    return {
+        "name": settings.catalog_name,
+        "uri": told.get("uri"),
+        "warehouse": told["warehouse"],
+    }
 
 
 def _warehouse(settings: Settings) -> Json:

@@ -240,6 +240,16 @@ def hold(root: Path, role: Role = "dev", patience_seconds: float = HOLD_PATIENCE
     return Hold(file, role)
 
 
+def require_free(root: Path) -> None:
+    """Refuse at once if the state folder is held: what is asked of a person first would be in vain.
+
+    Raises:
+        AlreadyRunningError: Another process has it; the sentence has its id.
+    """
+    if holder(root) is not None:
+        raise AlreadyRunningError(_held(root))
+
+
 def _locked(path: Path) -> IO[bytes] | None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not in append mode, where what is written at the beginning would land at the end.

@@ -32,6 +32,19 @@ def test_a_running_simulator_is_stopped_and_goes_on(tmp_path: Path) -> None:
     server.close()
 
 
+def test_a_quiet_pause_says_nothing_when_all_goes_well(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = _platform(tmp_path, ProcessState.RUNNING, [])
+    with simulator_paused(tmp_path, quiet=True):
+        pass
+    assert capsys.readouterr().err == ""
+    with simulator_paused(tmp_path):
+        pass
+    server.close()
+    assert capsys.readouterr().err == "The simulator is paused.\nThe simulator goes on.\n"
+
+
 def test_an_idle_simulator_is_left_alone(tmp_path: Path) -> None:
     asked: list[str] = []
     server = _platform(tmp_path, ProcessState.STOPPED, asked)

@@ -71,6 +71,18 @@ def test_a_killed_process_is_started_again(supervise: Callable[..., Supervisor])
     assert supervisor.status()["one"].restarts == 1
 
 
+def test_a_restart_that_was_asked_for_is_none_after_a_death(
+    supervise: Callable[..., Supervisor],
+) -> None:
+    supervisor = supervise(one=SLEEPER)
+    supervisor.request("start", "one")
+    supervisor.request("restart", "one")
+    supervisor.request("stop", "one")
+    again = supervisor.request("start", "one")
+    assert again.state is ProcessState.RUNNING
+    assert again.restarts == 0
+
+
 def test_what_the_dead_process_left_is_ended_before_the_next_starts(
     supervise: Callable[..., Supervisor], tmp_path: Path
 ) -> None:
