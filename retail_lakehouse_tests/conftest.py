@@ -77,20 +77,20 @@ def spark_jars(cache_dir: Path, java_home: JavaHome) -> list[Path]:
     return jars.resolve("spark", cache_dir, java_home)
 
 
+def new_broker(folder: Path, java_home: JavaHome, broker_jars: list[Path]) -> Broker:
+    """A small broker on ports of its own, started; stop it."""
+    port, controller_port = ports.free_ports(2)
+    made = Broker(folder, java_home, broker_jars, port, controller_port, heap_mb=256)
+    made.start(timeout_seconds=120)
+    return made
+
+
 @pytest.fixture(scope="session")
 def broker(
     tmp_path_factory: pytest.TempPathFactory, java_home: JavaHome, broker_jars: list[Path]
 ) -> Iterator[Broker]:
     """A real broker for the whole session: use topics of your own, and leave it running."""
-    running = Broker(
-        tmp_path_factory.mktemp("broker"),
-        java_home,
-        broker_jars,
-        port=ports.free_port(),
-        controller_port=ports.free_port(),
-        heap_mb=256,
-    )
-    running.start(timeout_seconds=120)
+    running = new_broker(tmp_path_factory.mktemp("broker"), java_home, broker_jars)
     yield running
     running.stop()
 

@@ -172,7 +172,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_the_recorder_sees_a_refresh_by_itself(
+def test_the_recorder_sees_a_refresh_by_itself_and_looks_once_more_at_its_end(
     settings: Settings, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(view_digests, "POLL_SECONDS", 0.01)
@@ -181,6 +181,7 @@ def test_the_recorder_sees_a_refresh_by_itself(
     warehouse.refresh(1000, VIEW)
     wait_until(lambda: recorder.looks == 1)
     recorder.stop()
+    assert recorder.looks == 2
 
 
 def test_what_ends_the_recorder_before_its_time_is_raised_by_stop(

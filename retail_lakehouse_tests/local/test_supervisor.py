@@ -356,13 +356,16 @@ def test_looking_for_the_holder_refuses_no_starter(tmp_path: Path) -> None:
     lookers = [threading.Thread(target=look) for _ in range(3)]
     for each in lookers:
         each.start()
+    taken = 0
     try:
-        for _ in range(50):
+        while taken < 50:
             hold(tmp_path, patience_seconds=0.0).close()
+            taken += 1
     finally:
         done.set()
         for each in lookers:
             each.join()
+    assert taken == 50
 
 
 @pytest.mark.parametrize("role", ["stop", "reset"])

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from retail_lakehouse.local.warehouse.statements import Name
+from retail_lakehouse.local.warehouse.store import statement_text
 
 OWN_SCHEMAS = frozenset({"bookkeeping", "segments", "main", "information_schema", "pg_catalog"})
 
@@ -225,12 +226,7 @@ def drop_materialized_view(cursor: duckdb.DuckDBPyConnection, view: Materialized
 
 def local_columns(cursor: duckdb.DuckDBPyConnection, name: Name) -> list[tuple[str, str]]:
     """(name, DuckDB type) of a local table's or materialized view's columns, if there is one."""
-    return cursor.execute(
-        "SELECT column_name, data_type FROM duckdb_columns() "
-        "WHERE database_name IN (current_database(), 'temp') AND schema_name = ? "
-        "AND table_name = ? ORDER BY column_index",
-        [name.schema, name.name],
-    ).fetchall()
+    return cursor.execute(statement_text("local_columns"), [name.schema, name.name]).fetchall()
 
 
 def add_grant(

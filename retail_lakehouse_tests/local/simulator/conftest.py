@@ -16,9 +16,9 @@ from confluent_kafka.admin import AdminClient
 from retail_lakehouse.contracts.topics import TOPICS
 from retail_lakehouse.kafka.admin import topic_names
 from retail_lakehouse.kafka.topics import TopicSpec, ensure_topics
-from retail_lakehouse.local import ports
 from retail_lakehouse.local.broker import Broker
 from retail_lakehouse.local.java import JavaHome
+from retail_lakehouse_tests.conftest import new_broker
 
 PARTITIONS = 3
 NAMES = [topic.name for topic in TOPICS]
@@ -34,15 +34,7 @@ def killable_broker(
     tmp_path_factory: pytest.TempPathFactory, java_home: JavaHome, broker_jars: list[Path]
 ) -> Iterator[Broker]:
     """A broker that only these tests use, and may kill."""
-    running = Broker(
-        tmp_path_factory.mktemp("simulator-broker"),
-        java_home,
-        broker_jars,
-        port=ports.free_port(),
-        controller_port=ports.free_port(),
-        heap_mb=256,
-    )
-    running.start(timeout_seconds=120)
+    running = new_broker(tmp_path_factory.mktemp("simulator-broker"), java_home, broker_jars)
     yield running
     running.stop()
 
