@@ -17,6 +17,7 @@ from retail_lakehouse.commands import (
     doctor,
     jobs,
     reset,
+    settings,
     simulate,
     status,
     stop,
@@ -73,6 +74,7 @@ app.command()(dev.dev)
 app.command()(stop.stop)
 app.command()(status.status)
 app.command()(doctor.doctor)
+app.command()(settings.settings)
 app.command()(reset.reset)
 app.command()(simulate.simulate)
 app.command()(verify.verify)

@@ -36,10 +36,14 @@ class Profile(StrEnum):
 class Settings(BaseSettings):
     """Every setting of the platform. Seconds, minutes, hours and megabytes as the names say."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
 
     profile: Profile = Profile.LOCAL
+    """`local` on one machine, or `aws`."""
     state_dir: Path = Path(".lakehouse")
+    """The state folder: everything that one machine keeps."""
     cache_dir: Path | None = None
     """Downloaded jars; `<state_dir>/cache` when not given. Survives `reset`."""
 
@@ -55,6 +59,7 @@ class Settings(BaseSettings):
     max_offsets_per_trigger: int = Field(0, ge=0)
     """0: 60,000 locally; on AWS twice the topic's peak rate (`contracts/service_levels.py`)."""
     dedupe_horizon_hours: int = Field(24, ge=1, le=168)
+    """How far back of a record's broker time an event with its id is looked for."""
     accept_loss: str = ""
     """A Kafka topic id: a streaming job that stopped because records of this topic are gone goes
     on without them."""
@@ -71,17 +76,23 @@ class Settings(BaseSettings):
     """Partitions of each topic on one machine; the contract holds those of MSK."""
 
     broker_heap_mb: int = Field(384, ge=128)
+    """Java heap of the local broker."""
     spark_heap_mb: int = Field(640, ge=384)
+    """Java heap of each local streaming job."""
     spark_cores: int = Field(1, ge=1)
+    """Cores of each local streaming job."""
     warehouse_memory_mb: int = Field(512, ge=64)
+    """Memory that the stand-in warehouse takes before it spills to disk."""
     cold_start_seconds: float = Field(0.0, ge=0)
     """How long the stand-in warehouse takes to wake up, to rehearse Serverless' cold start."""
 
     simulator_events_per_second: float = Field(300.0, gt=0, allow_inf_nan=False)
     simulator_seed: int = 20_261_123
+    """The same seed makes the same events."""
     malformed_share: float = Field(0.01, ge=0, lt=1)
     late_share: float = Field(0.03, ge=0, lt=1)
     duplicate_share: float = Field(0.02, ge=0, lt=1)
+    """Shares of the simulator's events; the three together are below 1."""
 
     warehouse_host: str = ""
     """Redshift Serverless endpoint; the stand-in's own when not given."""

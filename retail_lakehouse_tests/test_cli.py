@@ -16,11 +16,11 @@ from retail_lakehouse.contracts.tables import TABLES
 from retail_lakehouse.contracts.topics import TOPICS
 from retail_lakehouse.local.ports import free_ports
 from retail_lakehouse.local.supervisor import AlreadyRunningError, hold
-from retail_lakehouse.settings import SettingsError
+from retail_lakehouse.settings import Settings, SettingsError
 from retail_lakehouse_tests.streaming.test_arguments import AWS
 
 VERBS = ["dev", "stop", "status", "doctor", "reset", "simulate", "verify", "topics", "jobs"]
-VERBS += ["views", "contracts"]
+VERBS += ["views", "contracts", "settings"]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -87,6 +87,19 @@ def test_history_on_aws_is_refused_in_one_sentence(tmp_path: Path) -> None:
     assert "only the streaming job itself writes" in answer.stderr
     assert "Traceback" not in answer.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_setting_is_listed_with_its_value_and_what_differs_from_the_default_has_a_star(
+    tmp_path: Path,
+) -> None:
+    answer = run("settings", "--state-dir", str(tmp_path), "--set", "trigger_seconds=2.5")
+    lines = answer.stdout.splitlines()
+    assert f"* state_dir = {tmp_path}" in lines
+    assert "* trigger_seconds = 2.5" in lines
+    assert lines[lines.index("* trigger_seconds = 2.5") + 1].strip().startswith("Micro-batch")
+    assert "  spark_cores = 1" in lines
+    listed = [line[2:].partition(" =")[0] for line in lines if line[2:3].strip()]
+    assert listed == list(Settings.model_fields)
 
 
 def test_a_verbs_own_option_wins_over_an_assignment(tmp_path: Path) -> None:

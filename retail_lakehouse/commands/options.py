@@ -74,7 +74,7 @@ def _known(name: str) -> str:
     close = difflib.get_close_matches(name, Settings.model_fields, n=2, cutoff=0.7)
     hint = f"Did you mean {' or '.join(close)}? " if close else ""
     raise SettingsError(
-        f"There is no setting {name!r}. {hint}They all stand in retail_lakehouse/settings.py."
+        f"There is no setting {name!r}. {hint}`retail-lakehouse settings` lists them."
     )
 
 
