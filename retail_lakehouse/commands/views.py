@@ -63,6 +63,8 @@ def refresh(
     """Refresh views now, in one warehouse session."""
     settings = running_settings(state_dir, assignments)
     require_warehouse(settings)
+    began = time.monotonic()
+    typer.echo("Refreshing; one that runs already is waited for.", err=True)
     from retail_lakehouse.assets.views import look_at_bases, refresh_and_record
     from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS, view_named
     from retail_lakehouse.resources.iceberg import IcebergCatalogResource
@@ -85,6 +87,7 @@ def refresh(
         )
         if not result.ok:
             typer.echo(f"  {result.status}")
+    typer.echo(f"{len(results)} views in {time.monotonic() - began:.1f} s.", err=True)
     if not all(result.ok for result in results):
         raise typer.Exit(Exit.FAILED)
 
