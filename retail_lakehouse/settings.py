@@ -1,8 +1,9 @@
 """Typed settings for the two profiles, `local` and `aws`; read once, passed on.
 
 Here: every setting with its unit and default. Not here: facts of the domain (`contracts/`).
-Settings are read by the command line, the Glue scripts and `definitions.py` and handed down;
-nothing else reads the environment. Variables start with `RETAIL_LAKEHOUSE_`.
+Settings are read by the command line and `definitions.py` and handed down; nothing else reads the
+environment, whose variables start with `RETAIL_LAKEHOUSE_`. Glue scripts know no settings: they are
+told arguments (`job_settings.py`).
 """
 
 import difflib
@@ -60,9 +61,9 @@ class Settings(BaseSettings):
     """0: 60,000 locally; on AWS twice the topic's peak rate (`contracts/service_levels.py`)."""
     dedupe_horizon_hours: int = Field(24, ge=1, le=168)
     """How far back of a record's broker time an event with its id is looked for."""
-    accept_loss: str = ""
-    """A Kafka topic id: a streaming job that stopped because records of this topic are gone goes
-    on without them."""
+    accept_loss: str = Field("", pattern=r"^([0-9a-f]{12}(,[0-9a-f]{12})*)?$")
+    """The code that a streaming job printed when it stopped because records are gone: it goes on
+    without them. Several with commas. A code stands for one loss and no other."""
     snapshot_retention_minutes: int = Field(0, ge=0)
     """0: 15 locally, 24 hours on AWS. Also the grace of files that maintenance replaced: longer
     than the longest query, and on AWS than two view refreshes."""

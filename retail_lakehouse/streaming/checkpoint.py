@@ -182,5 +182,14 @@ def agrees(state: CheckpointState, until: Mapping[int, int]) -> bool:
     )
 
 
+def planned_beyond(state: CheckpointState, end: Mapping[int, int]) -> dict[int, int]:
+    """The planned end offsets that lie past Kafka's: of records that the broker has lost since.
+
+    Spark would read that batch again, to ends that are not there, and fail at every start.
+    """
+    planned = state.planned or {}
+    return {p: offset for p, offset in planned.items() if offset > end.get(p, 0)}
+
+
 def _same(left: Mapping[int, int], right: Mapping[int, int]) -> bool:
     return all(left.get(p, 0) == right.get(p, 0) for p in left.keys() | right.keys())

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -147,7 +147,7 @@ class StreamingJob:
         self._resume(live)
         self._topic_ids = kafka.TopicIdWatch(self._spark, arguments, event.topic)
         until = writer.progress.until
-        self._reconcile_checkpoint(until)
+        self._reconcile_checkpoint(until, live.end)
         records = kafka.read_topic(
             self._spark, arguments, event.topic, startup.starting_offsets(live, until)
         )
@@ -161,15 +161,19 @@ class StreamingJob:
         )
 
     def _resume(self, live: kafka.TopicFacts) -> None:
-        writer, accepted = self._require_writer(), self._arguments.accept_loss
+        writer, topic = self._require_writer(), self._event.topic
         marks = writer.marks()
-        topic = self._event.topic
-        startup.check_topic(topic, live, *marks, accepted)
+        told = self._arguments.accept_loss
+        acceptance = startup.Acceptance.of(topic, live.topic_id, marks, told)
+        startup.check_topic(topic, live, *marks, acceptance)
         startup.check_rows_have_mark(writer.rows.name, marks[0], writer.rows.row_count())
         marked = progress_from(marks, live.cluster_id, live.topic_id)
-        until = startup.check_offsets(topic, live, marked.until, accepted)
+        is_known = any(mark is not None and mark.topic_id == live.topic_id for mark in marks)
+        until = startup.check_offsets(
+            topic, live, marked.until, acceptance, from_the_first=is_known
+        )
         quarantine_until = startup.check_quarantine_offsets(
-            topic, live, marked.until, until, marked.quarantine_until, accepted
+            topic, live, marked.until, until, marked.quarantine_until, acceptance
         )
         self._index.open()
         progress = moved(marked, until, quarantine_until)
@@ -178,15 +182,20 @@ class StreamingJob:
         if progress != marked or made_again:
             writer.declare(marked)
 
-    def _reconcile_checkpoint(self, until: dict[int, int]) -> None:
+    def _reconcile_checkpoint(self, until: dict[int, int], end: dict[int, int]) -> None:
         files = self._files
         if not files.exists():
             return
         try:
             state = checkpoint.read_state(files, self._event.topic)
-            if checkpoint.agrees(state, until):
+            beyond = checkpoint.planned_beyond(state, end)
+            if checkpoint.agrees(state, until) and not beyond:
                 return
-            why = f"it stands at {state.committed} and the table at {until}"
+            why = (
+                f"its next batch was to end at {beyond}, past Kafka's end"
+                if beyond
+                else f"it stands at {state.committed} and the table at {until}"
+            )
         except checkpoint.CheckpointDamagedError as error:
             why = str(error)
         aside = files.move_aside(time.strftime("aside-%Y%m%dT%H%M%SZ", time.gmtime()))
@@ -244,7 +253,7 @@ class StreamingJob:
 
     def _yield_lock(self) -> None:
         """Lets another process write between two batches, then takes up from the new marks."""
-        with self._between_batches:
+        with self._between_batches, self._no_batch_after_a_failure():
             logger.info("Another process asks for the tables of %s: yielding.", self._event.topic)
             self._lock.release()
             unasked_since = time.monotonic()
@@ -261,6 +270,15 @@ class StreamingJob:
                 else:
                     self._take_up_again()
                     return
+
+    @contextlib.contextmanager
+    def _no_batch_after_a_failure(self) -> Iterator[None]:
+        """Ends the query before a batch that waits may begin: it has no lock, or stale progress."""
+        try:
+            yield
+        except BaseException:
+            self._stop.set()
+            raise
 
     def _take_up_again(self) -> None:
         before = self._require_writer().progress

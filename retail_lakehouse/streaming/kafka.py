@@ -74,8 +74,10 @@ def topic_facts(spark: SparkSession, arguments: JobArguments, topic: str) -> Top
     from py4j.protocol import Py4JJavaError
 
     jvm: Any = spark._jvm
-    admin = _admin(jvm, arguments)
+    admin = None
     try:
+        # Within: an address that no name server knows fails here already.
+        admin = _admin(jvm, arguments)
         return _facts(jvm, admin, topic)
     except Py4JJavaError as error:
         cause = error.java_exception.getCause() or error.java_exception
@@ -85,11 +87,12 @@ def topic_facts(spark: SparkSession, arguments: JobArguments, topic: str) -> Top
             "then start the job again."
         ) from error
     finally:
-        admin.close()
+        if admin is not None:
+            admin.close()
 
 
 class TopicIdWatch:
-    """Asks for a topic's id again and again over one connection."""
+    """Asks for a topic's id again and again over one connection, which ends with the job's JVM."""
 
     def __init__(self, spark: SparkSession, arguments: JobArguments, topic: str) -> None:
         self._jvm: Any = spark._jvm

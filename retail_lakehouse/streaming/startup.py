@@ -6,8 +6,12 @@ A job never steps over a loss by itself: it stops with a sentence that says what
 accept it, and with an exit status that keeps the supervisor from starting it again by itself.
 """
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
 
 from retail_lakehouse.contracts.mark import Mark
 from retail_lakehouse.streaming.kafka import EARLIEST, TopicFacts
@@ -19,8 +23,54 @@ class LossError(RuntimeError):
     """Records are gone, or cannot be told from others; a person has to say what holds."""
 
 
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What a person accepted for this start, by the code of what the job found.
+
+    The code is that of the topic and of both marks: once the job goes on its marks have moved, so
+    that it accepts no later loss, however often the job is started with it.
+    """
+
+    code: str
+    accepted: frozenset[str]
+
+    @classmethod
+    def of(
+        cls,
+        topic: str,
+        topic_id: str,
+        marks: tuple[Mark | None, Mark | None],
+        told: str,
+    ) -> Self:
+        """Of a job that found these marks; `told` are the codes of its argument, with commas."""
+        found = [mark and [mark.topic_id, sorted(mark.until.items())] for mark in marks]
+        text = json.dumps([topic, topic_id, found])
+        code = hashlib.sha256(text.encode()).hexdigest()[:12]
+        return cls(code, frozenset(each.strip() for each in told.split(",")))
+
+    @property
+    def granted(self) -> bool:
+        """Whether what the job found is what was accepted."""
+        return self.code in self.accepted
+
+    @property
+    def how(self) -> str:
+        """The sentence that says how to accept it."""
+        # A variable set beside a platform that runs reaches no job: its supervisor spawns them.
+        return (
+            "If that is known, accept it: on one machine `retail-lakehouse stop`, then "
+            f"`retail-lakehouse dev --set accept_loss={self.code}`; on AWS start the Glue job with "
+            f"the argument --accept_loss {self.code}. The code stands for this loss and no other; "
+            "several are given with commas."
+        )
+
+
 def check_topic(
-    topic: str, live: TopicFacts, rows: Mark | None, quarantine: Mark | None, accepted: str
+    topic: str,
+    live: TopicFacts,
+    rows: Mark | None,
+    quarantine: Mark | None,
+    acceptance: Acceptance,
 ) -> None:
     """Refuses a topic that is not the one the marks speak of.
 
@@ -43,26 +93,33 @@ def check_topic(
         f"{sum(mark.until.values())} offsets of topic id {mark.topic_id}, and Kafka now has "
         f"{live.topic_id}. What the old topic held past those offsets is lost."
     )
-    if accepted != live.topic_id:
+    if not acceptance.granted:
         raise LossError(
-            f"{made_again} {_how_to_accept(live)} The job then begins at the new topic's first "
-            "record."
+            f"{made_again} {acceptance.how} The job then begins at the new topic's first record."
         )
     logger.warning("%s This was accepted: going on at the new topic's first record.", made_again)
 
 
 def check_offsets(
-    topic: str, live: TopicFacts, until: Mapping[int, int], accepted: str
+    topic: str,
+    live: TopicFacts,
+    until: Mapping[int, int],
+    acceptance: Acceptance,
+    *,
+    from_the_first: bool = False,
 ) -> dict[int, int]:
     """The `until` to go on from, partition by partition.
 
-    Returns `until` unchanged, or, where a loss was accepted, moved to what Kafka still has.
+    Returns `until` unchanged, or, where a loss was accepted, moved to what Kafka still has. With
+    `from_the_first` a partition that is not in it is owed from its first record on: it was added
+    to a topic that the marks know.
 
     Raises:
         LossError: Kafka no longer has the records at a partition's `until`.
     """
     moved, losses = dict(until), []
-    for partition, offset in sorted(until.items()):
+    owed = dict.fromkeys(live.end, 0) if from_the_first else {}
+    for partition, offset in sorted({**owed, **until}.items()):
         if partition not in live.end:
             raise LossError(
                 f"Partition {partition} of {topic} is gone, and the table has landed it up to "
@@ -86,9 +143,9 @@ def check_offsets(
         else:
             continue
         losses.append(f"Partition {partition} of {topic}: {lost}.")
-    if losses and accepted != live.topic_id:
+    if losses and not acceptance.granted:
         raise LossError(
-            f"{' '.join(losses)} {_how_to_accept(live)} The job then goes on where Kafka can."
+            f"{' '.join(losses)} {acceptance.how} The job then goes on where Kafka can."
         )
     for loss in losses:
         logger.warning("%s This was accepted: going on past it.", loss)
@@ -101,7 +158,7 @@ def check_quarantine_offsets(
     until: Mapping[int, int],
     moved: Mapping[int, int],
     quarantine_until: Mapping[int, int],
-    accepted: str,
+    acceptance: Acceptance,
 ) -> dict[int, int]:
     """The quarantine's `until` to go on from, where the event table goes on from `moved`.
 
@@ -115,7 +172,7 @@ def check_quarantine_offsets(
         LossError: Kafka no longer has the records at a partition's `until`.
     """
     ahead = {p: offset for p, offset in quarantine_until.items() if offset > until.get(p, 0)}
-    checked = {**quarantine_until, **check_offsets(topic, live, ahead, accepted)}
+    checked = {**quarantine_until, **check_offsets(topic, live, ahead, acceptance)}
     return {
         partition: min(offset, moved[partition])
         if moved.get(partition, 0) < until.get(partition, 0)
@@ -141,12 +198,3 @@ def check_rows_have_mark(table: str, rows: Mark | None, row_count: int) -> None:
 def starting_offsets(live: TopicFacts, until: Mapping[int, int]) -> dict[int, int]:
     """Where each partition's reading starts; one that is new starts at its first record."""
     return {partition: until.get(partition, EARLIEST) for partition in sorted(live.end)}
-
-
-def _how_to_accept(live: TopicFacts) -> str:
-    # A variable set beside a platform that runs reaches no job: its supervisor spawns them.
-    return (
-        "If that is known, accept it for one start: on one machine `retail-lakehouse stop`, then "
-        f"`retail-lakehouse dev --set accept_loss={live.topic_id}`; on AWS start the Glue job with "
-        f"the argument --accept_loss {live.topic_id}. Later starts do without it."
-    )

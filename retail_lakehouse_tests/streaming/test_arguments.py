@@ -16,7 +16,7 @@ AWS: Mapping[str, object] = {
     "warehouse_location": "s3://bucket/tables",
     "checkpoint_location": "s3://bucket/checkpoints",
 }
-PROFILES = pytest.mark.parametrize("told", [{}, AWS, {"accept_loss": "i"}])
+PROFILES = pytest.mark.parametrize("told", [{}, AWS, {"accept_loss": "0123456789ab"}])
 
 
 @PROFILES

@@ -1,5 +1,6 @@
 """Rules of a job's end: what only a person can mend is one sentence and its own exit status."""
 
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,6 +14,7 @@ from retail_lakehouse.settings import Settings
 from retail_lakehouse.streaming import driver
 from retail_lakehouse.streaming.arguments import EXIT_NEEDS_A_PERSON
 from retail_lakehouse.streaming.checkpoint import CheckpointFiles, CheckpointStuckError
+from retail_lakehouse.streaming.driver import StaleProgressError
 from retail_lakehouse.streaming.startup import LossError
 
 
@@ -59,3 +61,36 @@ def test_a_checkpoint_that_cannot_be_moved_is_named_with_the_reason(
     }
     with pytest.raises(CheckpointStuckError, match=f"inventory.aside-1: .*{reason}.*by hand"):
         files.move_aside("aside-1")
+
+
+def test_no_batch_may_begin_once_taking_the_lock_back_has_failed() -> None:
+    """Whoever waits for the end of the yield would write without the lock, or past other marks."""
+    job = driver.StreamingJob.__new__(driver.StreamingJob)
+    may_begin: list[bool] = []
+
+    class BetweenBatches:
+        def __enter__(self) -> None:
+            pass
+
+        def __exit__(self, *_: object) -> None:
+            may_begin.append(not job._stop.is_set())
+
+    class Lock:
+        def release(self) -> None:
+            pass
+
+        def yield_wanted(self) -> bool:
+            return False
+
+        def acquire(self, _seconds: float) -> None:
+            raise StaleProgressError("The marks moved.")
+
+    job.__dict__ |= {
+        "_stop": threading.Event(),
+        "_event": SimpleNamespace(topic="t"),
+        "_between_batches": BetweenBatches(),
+        "_lock": Lock(),
+    }
+    with pytest.raises(StaleProgressError):
+        job._yield_lock()
+    assert may_begin == [False]
