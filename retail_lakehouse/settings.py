@@ -23,6 +23,10 @@ ENV_PREFIX = "RETAIL_LAKEHOUSE_"
 LOOPBACK = "127.0.0.1"
 
 
+# In a list of jars or a class path, in a pattern of file names, in an address.
+_BREAKS_A_PATH = frozenset(',:;*?[]{}#%"\\\n')
+
+
 class SettingsError(ValueError):
     """A setting that stops the program: one sentence a fault, with what to do."""
 
@@ -144,12 +148,22 @@ class Settings(BaseSettings):
             if missing:
                 names = ", ".join(ENV_PREFIX + name.upper() for name in missing)
                 raise ValueError(f"the aws profile needs {names}; set them")
+        self._check_folders()
         self._check_retention()
         if self.malformed_share + self.late_share + self.duplicate_share >= 1:
             raise ValueError(
                 "malformed_share, late_share and duplicate_share add up to 1 or more; lower one"
             )
         return self
+
+    def _check_folders(self) -> None:
+        for name, folder in (("state_dir", self.root), ("cache_dir", self.cache)):
+            wrong = sorted(_BREAKS_A_PATH & set(str(folder)))
+            if self.is_local and wrong:
+                raise ValueError(
+                    f"{name} is {folder}, and {' '.join(wrong)} in a path means something else to "
+                    "Java, Spark or DuckDB; name a folder without it"
+                )
 
     def _check_retention(self) -> None:
         kept_seconds = self.retention_minutes * 60
@@ -232,7 +246,8 @@ class Settings(BaseSettings):
     @property
     def warehouse_uri(self) -> str:
         """Root location of the Iceberg tables."""
-        return self.warehouse_location or (self.root / "warehouse" / "iceberg").as_uri()
+        # No URI, in which a space would be %20: Iceberg's readers take the address as it stands.
+        return self.warehouse_location or f"file://{self.root / 'warehouse' / 'iceberg'}"
 
     @property
     def checkpoints(self) -> str:

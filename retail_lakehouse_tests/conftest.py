@@ -90,7 +90,7 @@ def broker(
     tmp_path_factory: pytest.TempPathFactory, java_home: JavaHome, broker_jars: list[Path]
 ) -> Iterator[Broker]:
     """A real broker for the whole session: use topics of your own, and leave it running."""
-    running = new_broker(tmp_path_factory.mktemp("broker"), java_home, broker_jars)
+    running = new_broker(tmp_path_factory.mktemp("a broker é"), java_home, broker_jars)
     yield running
     running.stop()
 
@@ -117,7 +117,7 @@ def spark_settings(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) ->
     A test that wants tables of its own takes `lakehouse`, which empties these.
     """
     settings = Settings.load(
-        {"state_dir": tmp_path_factory.mktemp("spark") / "state", "cache_dir": cache_dir}
+        {"state_dir": tmp_path_factory.mktemp("spark") / "a state é", "cache_dir": cache_dir}
     )
     prepare_catalog(settings)
     return settings

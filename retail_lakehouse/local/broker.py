@@ -10,6 +10,7 @@ that makes a `Broker` for the same folder sees, uses or stops the same broker.
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import os
 import re
@@ -24,7 +25,7 @@ from retail_lakehouse.kafka import admin
 from retail_lakehouse.kafka.connection import KafkaRefusedError, KafkaUnreachableError
 from retail_lakehouse.local import ports
 from retail_lakehouse.local.file_lock import exclusive_lock
-from retail_lakehouse.local.java import JavaHome
+from retail_lakehouse.local.java import JAVA_LOCALE, JavaHome
 from retail_lakehouse.local.process_record import (
     ProcessRecord,
     end_process,
@@ -247,7 +248,7 @@ class Broker:
 
     def _environment(self) -> dict[str, str]:
         # In the environment, as the command line would be longer than any terminal is wide.
-        return {**os.environ, "CLASSPATH": os.pathsep.join(map(str, self._jars))}
+        return {**os.environ, **JAVA_LOCALE, "CLASSPATH": os.pathsep.join(map(str, self._jars))}
 
     def _prepare(self) -> None:
         """Write the configuration, and format the data folder if it is new."""
@@ -266,7 +267,8 @@ class Broker:
                 host=ports.LOOPBACK,
                 port=self._port,
                 controller_port=self._controller_port,
-                data=self._data_dir,
+                # As Java's properties have it: in ASCII, other letters as \u and four digits.
+                data=json.dumps(str(self._data_dir))[1:-1],
             )
         )
         if self.cluster_id is not None:

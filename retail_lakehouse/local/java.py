@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 JAVA_MAJOR_VERSION = 17
 # Public certificates only: the PKCS12 format wants a password, it protects no secret here.
 TRUST_STORE_PASSWORD = "changeit"  # noqa: S105
+# In the plain C locale Java takes the letters of a path outside ASCII for question marks.
+JAVA_LOCALE: Mapping[str, str] = {"LC_ALL": "C.UTF-8"}
 
 _LINUX_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",

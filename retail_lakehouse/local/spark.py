@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retail_lakehouse.job_settings import job_arguments
-from retail_lakehouse.local.java import JavaHome
+from retail_lakehouse.local.java import JAVA_LOCALE, JavaHome
 from retail_lakehouse.settings import Settings
 
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -61,6 +61,7 @@ def spark_environment(settings: Settings, java: JavaHome, jars: Sequence[Path]) 
     # PySpark splits the line as a shell would, Spark the Java options once more; a path has spaces.
     arguments = [word for each in options.items() for word in ("--conf", "=".join(each))]
     return {
+        **JAVA_LOCALE,
         "JAVA_HOME": str(java.path),
         "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_DRIVER_PYTHON": sys.executable,

@@ -1,5 +1,7 @@
 """Rules of the settings: a fault is one sentence that names the variable to change."""
 
+from pathlib import Path
+
 import pytest
 
 from retail_lakehouse.settings import Settings, SettingsError
@@ -105,3 +107,17 @@ def test_files_are_kept_for_longer_than_the_longest_query() -> None:
     assert WarehouseConfig.from_settings(short).statement_timeout_seconds == 59
     aws = Settings.load(AWS | {"snapshot_retention_minutes": 61, "refresh_interval_seconds": 1800})
     assert WarehouseConfig.from_settings(aws).statement_timeout_seconds == 600
+
+
+def test_a_path_with_spaces_stands_in_the_tables_addresses_as_it_is(tmp_path: Path) -> None:
+    root = tmp_path / "a state é"
+    assert Settings.load({"state_dir": root}).warehouse_uri == f"file://{root}/warehouse/iceberg"
+
+
+@pytest.mark.parametrize("name", ["a,b", "a:b", "100%", "a#b", "what?", "[1]", "{x}", "*", "a\\b"])
+def test_a_folder_whose_name_means_something_else_to_a_part_is_refused(
+    name: str, tmp_path: Path
+) -> None:
+    for setting in ("state_dir", "cache_dir"):
+        with pytest.raises(SettingsError, match=f"{setting} is .*name a folder without it"):
+            Settings.load({setting: tmp_path / name})

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from retail_lakehouse.contracts.tables import DATABASE, DIMENSIONS, EVENT_TABLES
 from retail_lakehouse.contracts.views import MART_SCHEMA, MATERIALIZED_VIEWS, view_named
+from retail_lakehouse.local.warehouse.paths import local_path
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.warehouse.client import Session
 
@@ -114,8 +115,7 @@ def _connected() -> "duckdb.DuckDBPyConnection":
 
 
 def _copied(location: str, folder: Path) -> str:
-    # Spark writes file:/folder, pyiceberg file:///folder.
-    source = Path("/" + location.removeprefix("file:").lstrip("/"))
+    source = local_path(location)
     try:
         return shutil.copy(str(source), str(folder / source.name))
     except FileNotFoundError:

@@ -4,11 +4,13 @@ Here: from address to path. Not here: reading (`lake.py`, `local_files.py`).
 """
 
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 
 def local_path(location: str) -> Path:
-    """The path of a file: address (file:/x, file:///x or a plain path)."""
+    """The path of a file: address (Spark's file:/x, pyiceberg's file:///x) or of a plain path.
+
+    Iceberg's addresses are no URIs: a space stands in them as it is.
+    """
     if location.startswith("file:"):
-        return Path(unquote(urlparse(location).path))
+        return Path("/" + location.removeprefix("file:").lstrip("/"))
     return Path(location)
