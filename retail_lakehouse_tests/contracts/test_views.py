@@ -175,16 +175,20 @@ def test_the_quarantine_view_shows_each_record_once_with_its_latest_outcome(
         rows.append(_judged(number, 2, NOW + timedelta(hours=2), "landed", "run-2"))
         # Judged in the same instant as the original: the replay is still the later word.
         rows.append(_judged(number, 3, NOW, "duplicate", "run-3"))
+        # The broker lost the record at offset 3, and gave its offset to this one.
+        rows.append(_judged(number, 3, NOW) | {"kafka_timestamp": NOW + timedelta(seconds=1)})
         warehouse.put(contract, rows)
         everything += rows
     warehouse.refresh()
     found = warehouse.read("quarantine")
     assert same(found, by_hand.quarantine(everything))
-    assert [row["outcome"] for row in sorted(found, key=lambda r: r["kafka_offset"])[::3]] == [
+    found.sort(key=lambda r: (r["kafka_offset"], r["kafka_timestamp"]))
+    assert [row["outcome"] for row in found[::3]] == [
         "quarantined",
         "landed",
         "landed",
         "duplicate",
+        "quarantined",
     ]
 
 

@@ -197,7 +197,8 @@ def quarantine(rows: Iterable[Row]) -> list[Row]:
     """Each record once, by its latest judgement."""
     records: dict[tuple[object, ...], list[Row]] = defaultdict(list)
     for row in rows:
-        records[row["kafka_topic_id"], row["kafka_partition"], row["kafka_offset"]].append(row)
+        place = row["kafka_topic_id"], row["kafka_partition"], row["kafka_offset"]
+        records[*place, row["kafka_timestamp"]].append(row)
     answer = []
     for judgements in records.values():
         last = max(judgements, key=lambda r: (r["judged_at"], r["replay_id"] or ""))

@@ -1,5 +1,6 @@
 -- One row a record: what its latest judgement says. A replay adds a row with its outcome beside the
--- original; both carry the record's coordinates. The raw bytes stay in the tables.
+-- original; both carry the record's coordinates. Of these the broker time is one: a broker that lost
+-- records gives their offsets to new ones. The raw bytes stay in the tables.
 CREATE OR REPLACE VIEW {mart}.quarantine AS
 WITH judged AS (
     SELECT kafka_topic, kafka_topic_id, kafka_partition, kafka_offset, kafka_timestamp, reason,
@@ -18,14 +19,14 @@ ranked AS (
     SELECT
         judged.*,
         ROW_NUMBER() OVER (
-            PARTITION BY kafka_topic_id, kafka_partition, kafka_offset
+            PARTITION BY kafka_topic_id, kafka_partition, kafka_offset, kafka_timestamp
             ORDER BY
                 judged_at DESC,
                 CASE WHEN replay_id IS NULL THEN 0 ELSE 1 END DESC,
                 replay_id DESC
         ) AS newest_first,
         COUNT(*) OVER (
-            PARTITION BY kafka_topic_id, kafka_partition, kafka_offset
+            PARTITION BY kafka_topic_id, kafka_partition, kafka_offset, kafka_timestamp
         ) AS times_judged
     FROM judged
 )
