@@ -52,7 +52,7 @@ class QuarantineSides:
 
 @dataclass(frozen=True, slots=True)
 class ReplaySides:
-    """Outcomes `landed` in the quarantine beside the rows at their coordinates, as counts."""
+    """Outcomes `landed` in the quarantine beside the rows of the same records, as counts."""
 
     coordinates: int
     outcomes: int
@@ -145,12 +145,15 @@ def prepare(connection: "DuckDBPyConnection") -> None:
 
 
 # A table that nothing was ever written to has no snapshot, and DuckDB cannot scan it.
-_NO_QUARANTINE = (
-    "(SELECT NULL::INT AS kafka_partition, NULL::BIGINT AS kafka_offset, NULL::VARCHAR AS reason, "
-    "NULL::VARCHAR AS outcome, NULL::VARCHAR AS replay_id WHERE false)"
+_PLACE = (
+    "NULL::VARCHAR AS kafka_topic_id, NULL::INT AS kafka_partition, NULL::BIGINT AS kafka_offset, "
+    "NULL::TIMESTAMP AS kafka_timestamp"
 )
-
-_NO_ROWS = "(SELECT NULL::INT AS kafka_partition, NULL::BIGINT AS kafka_offset WHERE false)"
+_NO_QUARANTINE = (
+    f"(SELECT {_PLACE}, NULL::VARCHAR AS reason, NULL::VARCHAR AS outcome, "
+    "NULL::VARCHAR AS replay_id WHERE false)"
+)
+_NO_ROWS = f"(SELECT {_PLACE} WHERE false)"
 
 
 def _text(name: str) -> str:

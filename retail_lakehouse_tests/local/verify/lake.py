@@ -141,6 +141,8 @@ def _land(catalog: Catalog, event: EventContract, number: int, kafka: FakeTopics
     for name, values in (
         ("kafka_partition", [partition for partition, _ in places]),
         ("kafka_offset", [offset for _, offset in places]),
+        ("kafka_topic_id", ["id"] * len(places)),
+        ("kafka_timestamp", [moment] * len(places)),
     ):
         at = rows.schema.get_field_index(name)
         rows = rows.set_column(at, rows.schema.field(at), pa.array(values, rows.schema.types[at]))

@@ -1,12 +1,12 @@
 -- Counts and hash sums of an event table: rows from the stream, and backfilled ones.
 -- {source} is the table, {canonical} its canonical form; replayed_coordinates is a relation.
 WITH hashed AS (
-    SELECT kafka_partition, kafka_offset, md5({canonical}) AS digest
+    SELECT
+        kafka_topic_id, kafka_partition, kafka_offset, kafka_timestamp, md5({canonical}) AS digest
     FROM {source}
 ),
 halves AS (
-    SELECT
-        kafka_partition, kafka_offset, hash_high(digest) AS high, hash_low(digest) AS low
+    SELECT hashed.*, hash_high(digest) AS high, hash_low(digest) AS low
     FROM hashed
 )
 SELECT
@@ -21,6 +21,8 @@ SELECT
     sum(placed(low, halves.kafka_partition, halves.kafka_offset)) AS placed
 FROM halves
 LEFT JOIN replayed_coordinates
-    ON replayed_coordinates.kafka_partition = halves.kafka_partition
+    ON replayed_coordinates.kafka_topic_id = halves.kafka_topic_id
+    AND replayed_coordinates.kafka_partition = halves.kafka_partition
     AND replayed_coordinates.kafka_offset = halves.kafka_offset
+    AND replayed_coordinates.kafka_timestamp = halves.kafka_timestamp
 GROUP BY origin
