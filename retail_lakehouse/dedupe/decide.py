@@ -87,7 +87,9 @@ def decide(records: Records, landed: LandedKeys, horizon_hours: int) -> Decision
 
 def _by_arrival(records: Records, good: Longs) -> Longs:
     """`good` ordered by broker time, and within a partition always by offset."""
-    order = good[np.lexsort((records.offset[good], records.partition[good]))]
+    # A replay may bring two records of one offset: a broker that lost the first gave it away again.
+    places = records.broker_ms[good], records.offset[good], records.partition[good]
+    order = good[np.lexsort(places)]
     partition, arrived_ms = records.partition[order], records.broker_ms[order]
     for number in np.unique(partition):
         # A clock that stepped back must not put a record before those of lower offsets.

@@ -232,6 +232,13 @@ def test_within_a_batch_the_earlier_copy_lands_and_a_clock_that_steps_back_moves
     assert named(records, decision) == {(0, 0): "duplicate", (0, 1): "conflict", (1, 7): "lands"}
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["the older first", "the newer first"])
+def test_of_two_records_at_one_offset_the_one_that_was_lost_came_first(order: int) -> None:
+    lost, taken = (Arrival(0, 5, START_MS + ms, START_MS, "a", ms) for ms in (1, 2))
+    decision = decide(records_of([lost, taken][::order]), Everything(), HORIZON_HOURS)
+    assert decision.verdict.tolist()[::order] == [Verdict.LANDS, Verdict.CONFLICT]
+
+
 def test_an_empty_batch_and_one_without_good_records_have_verdicts_for_nobody() -> None:
     for batch in ([], [Arrival(0, 0, START_MS, 0, None, 0)]):
         decision = decide(records_of(batch), Everything(), HORIZON_HOURS)
