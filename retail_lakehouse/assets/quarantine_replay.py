@@ -48,7 +48,9 @@ def quarantine_replay_asset() -> dg.AssetsDefinition:
         description=(
             "Judges chosen quarantined records by today's contract. Good ones land in their event "
             "table through the same commit as the stream's; the originals stay in quarantine, "
-            "each with its outcome beside it. The streaming job yields meanwhile."
+            "each with its outcome beside it, those of a topic that was made again since as well. "
+            "Records whose batch has not landed yet are counted and left to it. The streaming job "
+            "yields meanwhile."
         ),
         group_name=QUARANTINE_GROUP,
         owners=[OWNER],
@@ -99,6 +101,9 @@ def quarantine_replay_asset() -> dg.AssetsDefinition:
                 "duplicates": report.duplicates,
                 "kept": report.kept,
                 "kept_by_reason": dg.MetadataValue.json(report.kept_by_reason),
+                # Of the judged; by the topic id that they came by.
+                "of_earlier_topics": dg.MetadataValue.json(report.earlier_topics),
+                "waiting_for_their_batch": report.waiting,
                 "replay_id": run_id,
                 "event_table": dg.MetadataValue.asset(table_key(event_table(event))),
             }

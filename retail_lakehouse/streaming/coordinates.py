@@ -1,10 +1,14 @@
-"""Records by their coordinates (partition, offset), between the driver's numbers and Spark's rows.
+"""Records by their coordinates, between the driver's numbers and Spark's rows.
 
 Here: collecting a judged batch's numbers, and picking rows by coordinates. Not here: which.
+
+Partition and offset name a record within one batch, as Kafka gives an offset to one record at a
+time. Over a table's whole life they don't: `Arrival` does.
 """
 
 from collections.abc import Mapping
 from functools import reduce
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +25,7 @@ _KEY = ["kafka_partition", "kafka_offset"]
 Arrival = tuple[int, int, int]
 """Partition, offset and broker time (epoch ms): a broker that lost records gives their offsets to
 new ones, and only the time tells them apart."""
+_ARRIVAL = [*_KEY, "broker_ms"]
 
 
 def collected(judged: DataFrame) -> Records:
@@ -49,6 +54,39 @@ def listed(records: Records, arrivals: frozenset[Arrival]) -> npt.NDArray[np.boo
     return result
 
 
+def arrivals(rows: DataFrame) -> frozenset[Arrival]:
+    """The arrivals of a table's rows, on the driver."""
+    found = _with_broker_ms(rows).select(*_ARRIVAL).collect()
+    return frozenset((int(p), int(offset), int(ms)) for p, offset, ms in found)
+
+
+def with_facts(
+    rows: DataFrame, records: Records, facts: Mapping[str, npt.NDArray[Any]]
+) -> DataFrame:
+    """`rows` that are among the records, each with what `facts` says of its record.
+
+    `facts` maps new columns to one value a record.
+    """
+    import pandas as pd
+
+    frame = pd.DataFrame(
+        {
+            _ARRIVAL[0]: records.partition.astype(np.int32),
+            _ARRIVAL[1]: records.offset,
+            _ARRIVAL[2]: records.broker_ms,
+            **{name: values.tolist() for name, values in facts.items()},
+        }
+    )
+    told = f.broadcast(rows.sparkSession.createDataFrame(frame))
+    return _with_broker_ms(rows).join(told, _ARRIVAL).drop(_ARRIVAL[2])
+
+
+def _with_broker_ms(rows: DataFrame) -> DataFrame:
+    # The session's time zone is UTC, so the cast changes nothing.
+    milliseconds = f.unix_millis(f.col("kafka_timestamp").cast("timestamp"))
+    return rows.withColumn(_ARRIVAL[2], milliseconds)
+
+
 def below(until: Mapping[int, int]) -> Column:
     """The rows that `until` covers."""
     covered = f.lit(False)
@@ -71,14 +109,14 @@ def at(partition: Longs, offset: Longs) -> Column:
 
 
 def only(rows: DataFrame, partition: Longs, offset: Longs) -> DataFrame:
-    """`rows` that are at these coordinates."""
+    """`rows` that are at these coordinates; of a table's rows, several may be at one."""
     if len(offset) <= _LITERALS_AT_MOST:
         return rows.where(at(partition, offset))
     return rows.join(_listed(rows, partition, offset), _KEY, "left_semi")
 
 
 def without(rows: DataFrame, partition: Longs, offset: Longs) -> DataFrame:
-    """`rows` that are not at these coordinates."""
+    """`rows` of one batch that are not at these coordinates."""
     if not len(offset):
         return rows
     if len(offset) <= _LITERALS_AT_MOST:

@@ -4,7 +4,11 @@ Here: choosing them, judging them, landing the good ones. Not here: the asset ar
 
 The originals stay; what became of each is appended beside it with the replay's id. Rows are
 committed before outcomes: a kill between the two is mended by the next replay, which finds a
-record's coordinates among the rows and only writes its outcome.
+record's arrival among the rows and only writes its outcome.
+
+A record of an earlier topic id (the topic was made again since) is judged as any other. It came
+before all records of the later ids, so it is decided before them. Its row keeps the topic id it
+came by; marks count no replayed row, so the current topic's totals stay what they are.
 """
 
 import time
@@ -31,12 +35,14 @@ from retail_lakehouse.streaming.lock import topic_lease
 from retail_lakehouse.streaming.progress import ENGINE
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
     from retail_lakehouse.streaming.iceberg import JobTable
 
 MAX_RECORDS = 50_000
 _FOREVER_HOURS = 24 * 365 * 200
+_IDENTITY = ["kafka_topic_id", "kafka_partition", "kafka_offset", "kafka_timestamp"]
+"""What tells records apart: see `coordinates.Arrival`."""
 
 
 class ReplayError(RuntimeError):
@@ -47,8 +53,9 @@ class ReplayError(RuntimeError):
 class ReplaySelection:
     """Which quarantined records to judge again: all that match, up to `limit`.
 
-    Those that replays have kept least often come first, by partition and offset. So a limit may let
-    a later copy of an event land before the first one, which was kept: choose both, or no limit.
+    Those that replays have kept least often come first; of them earlier topics' before the current
+    one's, by partition and offset. So a limit may let a later copy of an event land before the
+    first one, which was kept: choose both, or no limit.
 
     `offsets` maps partitions to (from, to) with `to` exclusive; empty means every offset.
     """
@@ -60,13 +67,20 @@ class ReplaySelection:
 
 @dataclass(frozen=True, slots=True)
 class ReplayReport:
-    """What became of the chosen records."""
+    """What became of the chosen records.
+
+    `earlier_topics` counts those among them that came by an earlier topic id. `waiting` counts
+    records that match but were not chosen, as their batch has yet to land: a running job lands it
+    soon; where the broker lost its records, others have to take their offsets first.
+    """
 
     chosen: int
     landed: int
     duplicates: int
     kept: int
     kept_by_reason: dict[str, int]
+    earlier_topics: dict[str, int] = field(default_factory=dict)
+    waiting: int = 0
 
 
 def replay_quarantine(
@@ -111,8 +125,7 @@ class _Replay:
         self._quarantine = JobTable(spark, catalog_name, quarantine_table(event))
 
     def run(self, selection: ReplaySelection) -> ReplayReport:
-        from retail_lakehouse.streaming import transform
-        from retail_lakehouse.streaming.coordinates import collected, without
+        from pyspark.sql import functions as f
 
         rows_mark, quarantine_mark = self._rows.last_mark(), self._quarantine.last_mark()
         if quarantine_mark is None or rows_mark is None:
@@ -120,13 +133,43 @@ class _Replay:
                 f"{self._quarantine.name} or its event table has never been written: there is "
                 "nothing to replay. Let the streaming job finish its first batch."
             )
-        chosen = self._chosen(selection, rows_mark).cache()
+        matching = self._matching(selection).withColumn("covered", _covered(rows_mark))
+        waiting = matching.where("NOT covered").count()
+        # Not cached: each commit to the quarantine would have Spark choose again.
+        chosen = self._chosen(matching, selection.limit, rows_mark).localCheckpoint()
+        outcomes: Counter[str] = Counter()
+        kept_by_reason: Counter[str] = Counter()
+        by_topic_id = _oldest_first(chosen, rows_mark)
+        for topic_id in by_topic_id:
+            of_topic = chosen.where(f.col("kafka_topic_id") == topic_id)
+            told = self._judge_again(of_topic, topic_id, rows_mark, quarantine_mark)
+            outcomes += told[0]
+            kept_by_reason += told[1]
+        return ReplayReport(
+            chosen=outcomes.total(),
+            landed=outcomes["landed"],
+            duplicates=outcomes["duplicate"],
+            kept=outcomes["kept"],
+            kept_by_reason=dict(kept_by_reason),
+            earlier_topics={
+                topic_id: count
+                for topic_id, count in by_topic_id.items()
+                if topic_id != rows_mark.topic_id
+            },
+            waiting=waiting,
+        )
+
+    def _judge_again(
+        self, chosen: "DataFrame", topic_id: str, rows_mark: Mark, quarantine_mark: Mark
+    ) -> tuple[Counter[str], Counter[str]]:
+        """Judges one topic id's records and commits; counts by outcome, and the kept by reason."""
+        from retail_lakehouse.streaming import transform
+        from retail_lakehouse.streaming.coordinates import collected, with_facts
+
         judged = transform.judged(chosen, self._event, {}).cache()
         try:
             records = collected(judged)
-            if not len(records):
-                return ReplayReport(0, 0, 0, 0, {})
-            landed_before = self._landed_coordinates(records, rows_mark.topic_id)
+            landed_before = self._landed_before(records, topic_id)
             # Past the horizon a stream lands without a search; a replay comes after it and must
             # not double what is there, so it searches without a horizon.
             landed_keys = _TableKeys(self._rows, self._event, judged, records)
@@ -135,29 +178,21 @@ class _Replay:
             duplicate = records.good & (verdict == Verdict.DUPLICATE) & ~landed_before
             if lands.any():
                 rows = transform.landing_rows(
-                    without(judged, records.partition[~lands], records.offset[~lands]),
+                    with_facts(judged, records, {"lands": lands}).where("lands"),
                     self._rows.contract,
                     self._event.topic,
-                    rows_mark.topic_id,
+                    topic_id,
                     self._started_ms,
                 )
                 self._rows.append(
                     rows.coalesce(1), self._carried(rows_mark), self._rows.landing_spec_id()
                 )
-            now_landed = lands | landed_before
-            outcome = np.select([now_landed, duplicate], ["landed", "duplicate"], "kept")
-            outcomes = self._outcomes(judged, chosen, records, outcome, rows_mark.topic_id)
+            outcome = np.select([lands | landed_before, duplicate], ["landed", "duplicate"], "kept")
+            outcomes = self._outcomes(judged, chosen, records, outcome, topic_id)
             kept = self._commit_outcomes(outcomes, quarantine_mark)
         finally:
             judged.unpersist()
-            chosen.unpersist()
-        return ReplayReport(
-            chosen=len(records),
-            landed=int(np.count_nonzero(now_landed)),
-            duplicates=int(np.count_nonzero(duplicate)),
-            kept=sum(kept.values()),
-            kept_by_reason=dict(kept),
-        )
+        return Counter(outcome.tolist()), kept
 
     def _commit_outcomes(self, outcomes: "DataFrame", quarantine_mark: Mark) -> Counter[str]:
         """Appends what became of each record; returns the reasons of those that are kept."""
@@ -186,19 +221,11 @@ class _Replay:
             contract_version=self._event.version,
         )
 
-    def _chosen(self, selection: ReplaySelection, rows_mark: Mark) -> "DataFrame":
-        """The chosen records under the names of Spark's Kafka source, each once, with its reason.
-
-        Only what the event table's `until` covers: above it a batch is still to be landed, and a
-        replayed record would come before the first arrival of its key.
-        """
+    def _matching(self, selection: ReplaySelection) -> "DataFrame":
+        """The originals that match and are not settled, each once, with how often it was kept."""
         from pyspark.sql import functions as f
 
-        from retail_lakehouse.streaming.coordinates import below
-
-        table = self._spark.table(self._quarantine.name).where(
-            (f.col("kafka_topic_id") == rows_mark.topic_id) & below(rows_mark.until)
-        )
+        table = self._spark.table(self._quarantine.name)
         settled = table.where(f.col("outcome").isin("landed", "duplicate"))
         kept = table.where(f.col("outcome") == "kept")
         originals = table.where(f.col("outcome") == "quarantined")
@@ -212,14 +239,25 @@ class _Replay:
                     & f.col("kafka_offset").between(start, end - 1)
                 )
             originals = originals.where(chosen)
-        coordinates = ["kafka_partition", "kafka_offset"]
+        times_kept = kept.groupBy(*_IDENTITY).agg(f.count("*").alias("kept"))
         return (
-            originals.join(settled, coordinates, "left_anti")
-            .join(kept.groupBy(*coordinates).agg(f.count("*").alias("kept")), coordinates, "left")
+            originals.join(settled, _IDENTITY, "left_anti")
+            .join(times_kept, _IDENTITY, "left")
+            .fillna(0, "kept")
+        )
+
+    def _chosen(self, matching: "DataFrame", limit: int, rows_mark: Mark) -> "DataFrame":
+        """The first of the covered ones, also under the names of Spark's Kafka source."""
+        from pyspark.sql import functions as f
+
+        is_current = f.col("kafka_topic_id") == rows_mark.topic_id
+        return (
+            matching.where("covered")
             # Those that no replay could land come last: they must not fill every limit to come.
-            .orderBy(f.coalesce("kept", f.lit(0)), *coordinates)
-            .limit(selection.limit)
+            .orderBy("kept", is_current, *_IDENTITY)
+            .limit(limit)
             .select(
+                *_IDENTITY,
                 f.col("kafka_key").alias("key"),
                 f.col("raw").alias("value"),
                 f.col("kafka_partition").alias("partition"),
@@ -229,23 +267,14 @@ class _Replay:
             )
         )
 
-    def _landed_coordinates(self, records: Records, topic_id: str) -> npt.NDArray[np.bool_]:
+    def _landed_before(self, records: Records, topic_id: str) -> npt.NDArray[np.bool_]:
+        """Which of the records a replay has landed that was killed before it said so."""
         from pyspark.sql import functions as f
 
-        from retail_lakehouse.streaming.coordinates import only
+        from retail_lakehouse.streaming.coordinates import arrivals, listed, only
 
         table = self._spark.table(self._rows.name).where(f.col("kafka_topic_id") == topic_id)
-        found = only(table, records.partition, records.offset).select(
-            "kafka_partition", "kafka_offset"
-        )
-        landed = {(row[0], row[1]) for row in found.collect()}
-        return np.array(
-            [
-                key in landed
-                for key in zip(records.partition.tolist(), records.offset.tolist(), strict=True)
-            ],
-            dtype=np.bool_,
-        )
+        return listed(records, arrivals(only(table, records.partition, records.offset)))
 
     def _outcomes(
         self,
@@ -260,25 +289,17 @@ class _Replay:
         One that is good now keeps the reason it was quarantined for; one that is kept has the
         reason that holds today.
         """
-        import pandas as pd
         from pyspark.sql import functions as f
 
         from retail_lakehouse.streaming import transform
+        from retail_lakehouse.streaming.coordinates import with_facts
 
-        key = ["kafka_partition", "kafka_offset"]
-        decided = self._spark.createDataFrame(
-            pd.DataFrame(
-                {key[0]: records.partition, key[1]: records.offset, "decided": list(outcome)}
-            )
-        )
-        first = chosen.select(
-            f.col("partition").alias(key[0]), f.col("offset").alias(key[1]), "first_reason"
-        )
+        of_record = ["kafka_partition", "kafka_offset", "kafka_timestamp"]
+        first = chosen.select(*of_record, "first_reason")
         kept = f.col("decided") == "kept"
         settled = (
-            judged.where(f.col("packed").isNull())
-            .join(f.broadcast(decided), key)
-            .join(f.broadcast(first), key)
+            with_facts(judged.where(f.col("packed").isNull()), records, {"decided": outcome})
+            .join(f.broadcast(first), of_record)
             .withColumn(
                 "detail",
                 f.coalesce(
@@ -299,6 +320,29 @@ class _Replay:
         return transform.quarantine_rows(
             settled, self._quarantine.contract, self._event, topic_id, self._started_ms
         )
+
+
+def _covered(rows_mark: Mark) -> "Column":
+    """The quarantined records whose batch has landed.
+
+    Above the event table's `until` a batch is still to be landed, and a replayed record would come
+    before the first arrival of its key. Of an earlier topic no batch can land any more: a job takes
+    up a topic that was made again by saying so in the event table's mark, before anything else.
+    """
+    from pyspark.sql import functions as f
+
+    from retail_lakehouse.streaming.coordinates import below
+
+    return (f.col("kafka_topic_id") != rows_mark.topic_id) | below(rows_mark.until)
+
+
+def _oldest_first(chosen: "DataFrame", rows_mark: Mark) -> dict[str, int]:
+    """How many of the chosen records came by each topic id; the current id is the last."""
+    from pyspark.sql import functions as f
+
+    found = chosen.groupBy("kafka_topic_id").agg(f.count("*"), f.min("kafka_timestamp")).collect()
+    found.sort(key=lambda row: (row[0] == rows_mark.topic_id, row[2]))
+    return {row[0]: row[1] for row in found}
 
 
 class _TableKeys:

@@ -29,6 +29,7 @@ from retail_lakehouse.dedupe.records import HOUR_MS, Records
 from retail_lakehouse.streaming import transform
 from retail_lakehouse.streaming.coordinates import (
     Arrival,
+    arrivals,
     collected,
     listed,
     only,
@@ -177,17 +178,8 @@ class TopicWriter:
             within |= (f.col("kafka_partition") == partition) & f.col("kafka_offset").between(
                 start, end - 1
             )
-        found = (
-            self._spark.table(self.quarantine.name)
-            .where((f.col("kafka_topic_id") == progress.topic_id) & within)
-            # The session's time zone is UTC, so the cast changes nothing.
-            .select(
-                "kafka_partition",
-                "kafka_offset",
-                f.unix_millis(f.col("kafka_timestamp").cast("timestamp")),
-            )
-        )
-        return frozenset((int(p), int(offset), int(ms)) for p, offset, ms in found.collect())
+        of_topic = f.col("kafka_topic_id") == progress.topic_id
+        return arrivals(self._spark.table(self.quarantine.name).where(of_topic & within))
 
     def _floor(self, broker_ms: int) -> int:
         """First event hour that the index keeps for records from this broker time on."""

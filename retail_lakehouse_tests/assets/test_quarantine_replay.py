@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from retail_lakehouse.build import build_defs
 from retail_lakehouse.contracts.tables import quarantine_table
 from retail_lakehouse.resources.spark import SparkResource
 from retail_lakehouse.settings import Settings
+from retail_lakehouse.streaming.replay import ReplayReport
 from retail_lakehouse_tests.resources.fakes import TOPIC_ID, Lakehouse, now_ms, settings_in
 from retail_lakehouse_tests.streaming.test_arguments import AWS
 
@@ -56,6 +58,21 @@ def test_a_replay_on_aws_is_refused_before_spark_starts(
     told = failure(replay(settings, {"event": "inventory"}))
     assert "only the streaming job itself writes" in told
     assert "Produce the records to their topic again" in told
+
+
+def test_records_of_earlier_topics_and_those_that_wait_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = ReplayReport(3, 2, 0, 1, {"json": 1}, earlier_topics={"gone": 2}, waiting=4)
+    monkeypatch.setattr(SparkResource, "session", lambda *_: nullcontext())
+    monkeypatch.setattr(
+        "retail_lakehouse.streaming.replay.replay_quarantine", lambda *_, **__: report
+    )
+    result = replay(settings_in(tmp_path), {"event": "inventory"})
+    (told,) = result.asset_materializations_for_node("retail_db__quarantine_replay")
+    assert told.metadata["judged"].value == 3
+    assert told.metadata["of_earlier_topics"].value == {"gone": 2}
+    assert told.metadata["waiting_for_their_batch"].value == 4
 
 
 @pytest.mark.stack

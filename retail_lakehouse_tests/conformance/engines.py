@@ -43,6 +43,10 @@ class Engine(Protocol):
         """
         ...
 
+    def replay(self, run_id: str) -> None:
+        """Judges all quarantined records again; the engine is not used any more."""
+        ...
+
 
 StartEngine = Callable[[Settings, EventContract], Engine]
 """Starts an engine over the tables as they are, from their marks."""
@@ -52,12 +56,18 @@ class SparkEngine:
     """The Spark engine without Kafka: batches are DataFrames of the source's shape."""
 
     def __init__(
-        self, spark: "SparkSession", settings: Settings, contract: EventContract, index: Path
+        self,
+        spark: "SparkSession",
+        settings: Settings,
+        contract: EventContract,
+        index: Path,
+        topic_id: str = TOPIC_ID,
     ) -> None:
         from retail_lakehouse.dedupe.key_index import KeyIndex
         from retail_lakehouse.streaming.writer import TopicWriter, progress_from
 
         self._spark = spark
+        self._settings = settings
         self._contract = contract
         keys = KeyIndex(index)
         keys.open()
@@ -70,7 +80,7 @@ class SparkEngine:
             settings.retention_minutes,
             run_id="conformance",
         )
-        self._writer.resume(progress_from(self._writer.marks(), CLUSTER_ID, TOPIC_ID))
+        self._writer.resume(progress_from(self._writer.marks(), CLUSTER_ID, topic_id))
 
     def write(self, batch: Batch, kill: Kill | None = None) -> None:
         """Lands one batch."""
@@ -81,6 +91,19 @@ class SparkEngine:
         if kill is Kill.AFTER_ROWS:
             self._die_at(self._writer.rows, after=True)
         self._writer.write(self._frame(batch), end_of(batch))
+
+    def replay(self, run_id: str) -> None:
+        """Judges all quarantined records again."""
+        from retail_lakehouse.streaming.replay import ReplaySelection, replay_quarantine
+
+        replay_quarantine(
+            self._spark,
+            self._contract.name,
+            ReplaySelection(),
+            run_id,
+            catalog_name=self._settings.catalog_name,
+            topic_locks=self._settings.topic_locks,
+        )
 
     def _die_at(self, table: Any, *, after: bool) -> None:
         append = table.append
@@ -105,12 +128,14 @@ class SparkEngine:
         return frame.withColumn("timestamp", f.timestamp_millis("ms")).drop("ms")
 
 
-def spark_engine(spark: "SparkSession", folder: Path) -> StartEngine:
+def spark_engine(spark: "SparkSession", folder: Path, topic_id: str = TOPIC_ID) -> StartEngine:
     """Starts Spark engines, each with an index of its own: a cold one must be as good."""
     numbers = itertools.count()
 
     def start(settings: Settings, contract: EventContract) -> Engine:
-        return SparkEngine(spark, settings, contract, folder / f"index-{next(numbers)}")
+        return SparkEngine(
+            spark, settings, contract, folder / f"{topic_id}-index-{next(numbers)}", topic_id
+        )
 
     return start
 

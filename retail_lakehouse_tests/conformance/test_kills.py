@@ -72,6 +72,15 @@ def test_records_that_took_lost_offsets_are_not_taken_for_the_quarantined_ones(
     ]
     assert (landed.last_mark.total.landed, landed.last_mark.total.quarantined) == (2, 2)
 
+    start_engine(lakehouse, INVENTORY).replay("again")
+    replayed = read_tables(lakehouse, INVENTORY)
+    assert replayed.rows == landed.rows
+    told = [row for row in replayed.quarantine if row["replay_id"] == "again"]
+    assert sorted((row["kafka_offset"], row["raw"], row["outcome"]) for row in told) == [
+        *[(0, b"{", "kept"), (1, b"{", "kept"), (2, b"[", "kept"), (2, b"{", "kept")],
+        (3, b"{", "kept"),
+    ]
+
 
 def test_two_kills_in_the_same_batch_are_no_worse_than_one(
     start_engine: StartEngine, lakehouse: Settings

@@ -19,6 +19,7 @@ from retail_lakehouse.streaming.replay import (
     replay_quarantine,
 )
 from retail_lakehouse_tests.conformance.engines import (
+    TOPIC_ID,
     Kill,
     Killed,
     StartEngine,
@@ -183,17 +184,7 @@ def test_a_replay_killed_between_its_commits_is_mended_by_the_next(
     spark: "SparkSession", lakehouse: Settings, start: StartEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     land(start, lakehouse, INVENTORY, [RECORDS])
-    append = JobTable.append
-
-    def dying(table: JobTable, *arguments: Any) -> None:
-        if table.contract.kind == "quarantine":
-            raise Killed
-        append(table, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(JobTable, "append", dying)
-        with pytest.raises(Killed):
-            replayed(spark, lakehouse)
+    kill_a_replay_between_its_commits(spark, lakehouse, monkeypatch)
     landed = rows_by_offset(read_tables(lakehouse, INVENTORY))
     assert replayed(spark, lakehouse, "run-2") == ReplayReport(
         7, 2, 1, 4, {"conflict": 3, "json": 1}
@@ -218,9 +209,145 @@ def test_records_of_a_batch_that_has_not_landed_yet_are_left_to_it(
     engine.write(first)
     with pytest.raises(Killed):
         engine.write(second, Kill.BETWEEN_COMMITS)
-    assert replayed(spark, lakehouse) == ReplayReport(0, 0, 0, 0, {})
+    assert replayed(spark, lakehouse) == ReplayReport(0, 0, 0, 0, {}, waiting=len(ORIGINALS))
     land(start, lakehouse, INVENTORY, [second])
     assert replayed(spark, lakehouse).chosen == len(ORIGINALS)
+
+
+# The broker lost these with its tail; they were in quarantine already.
+LOST = [
+    Record(0, 0, NOW_MS, b"k", event("lost under a row", NOW_MS, **GIFT)),
+    Record(0, 1, NOW_MS, b"k", event("lost under a gift", NOW_MS, **GIFT)),
+    Record(0, 2, NOW_MS, b"k", event("lost under no JSON", NOW_MS, **GIFT)),
+    Record(0, 3, NOW_MS, None, b"{"),
+]
+# Their offsets went to these.
+TAKEN = [
+    Record(0, 0, NOW_MS + 1, b"k", event("row", NOW_MS)),
+    Record(0, 1, NOW_MS + 1, b"k", event("gift", NOW_MS, **GIFT)),
+    Record(0, 2, NOW_MS + 1, None, b"["),
+    Record(0, 3, NOW_MS + 1, b"k", event("gift over no JSON", NOW_MS, **GIFT)),
+]
+OF_LOST_AND_TAKEN = {
+    *[(0, "row"), (0, "lost under a row"), (1, "gift"), (1, "lost under a gift")],
+    *[(2, "lost under no JSON"), (3, "gift over no JSON")],
+}
+
+
+def told(landed: Landed, run_id: str) -> Counter[tuple[int, bytes, str]]:
+    return Counter(
+        (row["kafka_offset"], row["raw"], row["outcome"])
+        for row in landed.quarantine
+        if row["replay_id"] == run_id
+    )
+
+
+@pytest.mark.usefixtures("wider")
+@pytest.mark.parametrize("killed_first", [False, True], ids=["at once", "after a killed replay"])
+def test_records_at_one_offset_are_each_judged_for_themselves(
+    spark: "SparkSession",
+    lakehouse: Settings,
+    start: StartEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    killed_first: bool,
+) -> None:
+    with pytest.raises(Killed):
+        start(lakehouse, INVENTORY).write(LOST, Kill.BETWEEN_COMMITS)
+    land(start, lakehouse, INVENTORY, [TAKEN])
+    if killed_first:
+        kill_a_replay_between_its_commits(spark, lakehouse, monkeypatch)
+
+    assert replayed(spark, lakehouse, "run-2") == ReplayReport(7, 5, 0, 2, {"json": 2})
+    after = read_tables(lakehouse, INVENTORY)
+    assert {(row["kafka_offset"], row["event_id"]) for row in after.rows} == OF_LOST_AND_TAKEN
+    assert len(after.rows) == len(OF_LOST_AND_TAKEN)
+    assert told(after, "run-2") == Counter(
+        (record.offset, record.value, "kept" if record.key is None else "landed")
+        for record in [*LOST, *TAKEN[1:]]
+    )
+    # The bad ones may be judged again; the settled ones never are.
+    assert replayed(spark, lakehouse, "run-3").chosen == 2
+
+
+def kill_a_replay_between_its_commits(
+    spark: "SparkSession", settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = JobTable.append
+
+    def dying(table: JobTable, *arguments: Any) -> None:
+        if table.contract.kind == "quarantine":
+            raise Killed
+        append(table, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JobTable, "append", dying)
+        with pytest.raises(Killed):
+            replayed(spark, settings)
+
+
+LATER_MS = NOW_MS + HOUR_MS
+# Copies of what the old topic had at higher offsets, or at the same one; and one that is new.
+OF_TOPIC_MADE_AGAIN = [
+    Record(0, 0, LATER_MS, b"k", event("gift", NOW_MS, **GIFT)),
+    Record(0, 1, LATER_MS, b"k", event("other", NOW_MS, on_hand=5, **GIFT)),
+    Record(0, 2, LATER_MS, b"k", event("new", NOW_MS, **GIFT)),
+]
+
+
+def made_again(spark: "SparkSession", folder: Path) -> StartEngine:
+    return spark_engine(spark, folder, "topic-made-again")
+
+
+@pytest.mark.usefixtures("wider")
+def test_a_limit_holds_for_all_topics_together(
+    spark: "SparkSession", lakehouse: Settings, start: StartEngine, tmp_path: Path
+) -> None:
+    land(start, lakehouse, INVENTORY, [RECORDS])
+    land(made_again(spark, tmp_path), lakehouse, INVENTORY, [OF_TOPIC_MADE_AGAIN])
+    limit = len(ORIGINALS) + 1
+    report = replayed(spark, lakehouse, limit=limit)
+    assert (report.chosen, report.earlier_topics) == (limit, {TOPIC_ID: limit - 1})
+    appended = [row for row in read_tables(lakehouse, INVENTORY).quarantine if row["replay_id"]]
+    assert len(appended) == limit
+
+
+@pytest.mark.usefixtures("wider")
+def test_records_of_a_topic_that_was_made_again_are_judged_before_those_of_the_new_one(
+    spark: "SparkSession", lakehouse: Settings, start: StartEngine, tmp_path: Path
+) -> None:
+    land(start, lakehouse, INVENTORY, [RECORDS])
+    land(made_again(spark, tmp_path), lakehouse, INVENTORY, [OF_TOPIC_MADE_AGAIN])
+    before = read_tables(lakehouse, INVENTORY)
+
+    assert replayed(spark, lakehouse) == ReplayReport(
+        *(10, 3, 2, 5),
+        {"conflict": 4, "json": 1},
+        earlier_topics={TOPIC_ID: len(ORIGINALS)},
+    )
+    after = read_tables(lakehouse, INVENTORY)
+    assert Counter(
+        (row["kafka_topic_id"], row["kafka_offset"], row["event_id"])
+        for row in after.rows
+        if row not in before.rows
+    ) == Counter([(TOPIC_ID, 1, "gift"), (TOPIC_ID, 0, "other"), ("topic-made-again", 2, "new")])
+    assert {
+        (row["kafka_topic_id"], row["kafka_partition"], row["kafka_offset"]): row["outcome"]
+        for row in after.quarantine
+        if row["replay_id"] and row["kafka_topic_id"] == "topic-made-again"
+    } == {
+        ("topic-made-again", 0, 0): "duplicate",
+        ("topic-made-again", 0, 1): "kept",
+        ("topic-made-again", 0, 2): "landed",
+    }
+    # The marks are those of the new topic still, and count no record that was replayed.
+    for mark in (after.last_mark, after.quarantine_commits[-1].mark):
+        assert mark is not None
+        assert (mark.kind, mark.topic_id, mark.until) == (
+            MarkKind.REPLAY,
+            "topic-made-again",
+            {0: 3},
+        )
+    assert after.last_mark.total == before.last_mark.total
 
 
 @pytest.mark.parametrize("limit", [0, 50_001])
