@@ -13,9 +13,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from retail_lakehouse.burst import Burst
 from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
 from retail_lakehouse.contracts.topics import TOPICS, TopicContract
 
@@ -92,6 +93,8 @@ class Settings(BaseSettings):
     """How long the stand-in warehouse takes to wake up, to rehearse Serverless' cold start."""
 
     simulator_events_per_second: float = Field(300.0, gt=0, allow_inf_nan=False)
+    simulator_burst: str = ""
+    """FACTOR/EVERY/FOR: 5/600/60 is 5 times the rate for 60 s in every 600 s; empty: no burst."""
     simulator_seed: int = 20_261_123
     """The same seed makes the same events."""
     malformed_share: float = Field(0.01, ge=0, lt=1)
@@ -124,6 +127,12 @@ class Settings(BaseSettings):
             return cls(**dict(overrides or {}))  # type: ignore[arg-type]
         except ValidationError as error:
             raise SettingsError(_sentences(error)) from None
+
+    @field_validator("simulator_burst")
+    @classmethod
+    def _check_burst(cls, text: str) -> str:
+        Burst.from_text(text)
+        return text
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -232,6 +241,11 @@ class Settings(BaseSettings):
     def sensor_seconds(self) -> int:
         """Seconds between ticks of the sensors that watch topics, jobs and tables."""
         return self.sensor_interval_seconds or (15 if self.is_local else 30)
+
+    @property
+    def burst(self) -> Burst | None:
+        """The simulator's burst, or None."""
+        return Burst.from_text(self.simulator_burst)
 
     @property
     def catalog_name(self) -> str:

@@ -6,13 +6,12 @@ Belongs here: options and the closing line. Doesn't belong here: the retailer (`
 from __future__ import annotations
 
 import logging
-import math
 from typing import Annotated
 
 import typer
 
 from retail_lakehouse.commands.options import Assignments, StateDir, running_settings
-from retail_lakehouse.settings import Settings, SettingsError
+from retail_lakehouse.settings import Settings
 
 
 def simulate(
@@ -20,12 +19,12 @@ def simulate(
         float | None, typer.Option(help="Records a second over the three topics.", metavar="RATE")
     ] = None,
     burst: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="FACTOR/EVERY/FOR: 5/600/60 is 5 times the rate for 60 s in every 600 s.",
             metavar="F/E/S",
         ),
-    ] = "",
+    ] = None,
     malformed_share: Annotated[
         float | None, typer.Option(help="Share of malformed records.", metavar="SHARE")
     ] = None,
@@ -63,6 +62,7 @@ def simulate(
 
     told = {
         "simulator_events_per_second": events_per_second,
+        "simulator_burst": burst,
         "simulator_seed": seed,
         "malformed_share": malformed_share,
         "late_share": late_share,
@@ -70,8 +70,7 @@ def simulate(
     }
     overrides = {name: value for name, value in told.items() if value is not None}
     settings = running_settings(state_dir, assignments, overrides)
-    changes: dict[str, object] = {"burst": _burst(burst)}
-    changes |= {"duration_seconds": duration, "max_events": max_events}
+    changes = {"duration_seconds": duration, "max_events": max_events}
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     if history_days:
         _write_history(settings, history_days, events_a_day)
@@ -90,28 +89,3 @@ def _write_history(settings: Settings, days: int, events_a_day: int | None) -> N
     with simulator_paused(settings.root):
         report = backfill(settings, days, events_a_day or DEFAULT_EVENTS_A_DAY)
     typer.echo(f"{len(report.written)} tables' days written in {report.seconds:.0f} s.")
-
-
-def _burst(text: str) -> object:
-    from retail_lakehouse.local.simulator.options import Burst
-
-    if not text:
-        return None
-    try:
-        factor, every, lasts = (float(part) for part in text.split("/"))
-    except ValueError:
-        raise _no_burst(text, "is not FACTOR/EVERY/FOR") from None
-    if not (math.isfinite(factor) and factor > 0):
-        raise _no_burst(text, f"has the factor {factor:g}, which must be above 0")
-    if not (math.isfinite(every) and 0 < lasts <= every):
-        raise _no_burst(
-            text, f"lasts {lasts:g} s of {every:g} s; it must be above 0 and not longer than these"
-        )
-    return Burst(factor, every, lasts)
-
-
-def _no_burst(text: str, why: str) -> SettingsError:
-    return SettingsError(
-        f"--burst {text} {why}. Write it as --burst 5/600/60: 5 times the rate for 60 seconds in "
-        "every 600."
-    )

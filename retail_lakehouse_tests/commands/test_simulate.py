@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from retail_lakehouse.burst import Burst
 from retail_lakehouse.cli import app
 from retail_lakehouse.commands.options import running_settings
+from retail_lakehouse.local.simulator import SimulatorOptions, SimulatorReport
 from retail_lakehouse.local.stack_settings import settings_file, write_settings
 from retail_lakehouse.local.supervisor import hold
 from retail_lakehouse.settings import Settings, SettingsError
@@ -46,6 +48,28 @@ def test_a_wrong_option_of_the_simulator_is_a_sentence(
         )
     assert sentence in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_option_wins_over_the_setting_and_may_take_a_burst_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run: list[SimulatorOptions] = []
+
+    def ran(options: SimulatorOptions) -> SimulatorReport:
+        run.append(options)
+        return SimulatorReport(0, 0.0, 0)
+
+    monkeypatch.setattr("retail_lakehouse.local.simulator.run.run_until_signalled", ran)
+    monkeypatch.setenv("RETAIL_LAKEHOUSE_SIMULATOR_BURST", "5/600/60")
+    for told in ([], ["--set", "simulator_burst=3/60/6"], ["--burst", "2/60/6"], ["--burst", ""]):
+        answer = CliRunner().invoke(app, ["simulate", "--state-dir", str(tmp_path), *told])
+        assert answer.exit_code == 0
+    assert [options.burst for options in run] == [
+        Burst(5.0, 600.0, 60.0),
+        Burst(3.0, 60.0, 6.0),
+        Burst(2.0, 60.0, 6.0),
+        None,
+    ]
 
 
 @pytest.mark.parametrize("option", ["--duration", "--max-events", "--events-a-day"])

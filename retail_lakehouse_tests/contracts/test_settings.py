@@ -35,6 +35,11 @@ AWS = {
             AWS | {"snapshot_retention_minutes": 60, "refresh_interval_seconds": 1800},
             ["snapshot_retention_minutes", "3600 s", "every 1800 s", "more than two refreshes"],
         ),
+        (
+            {"simulator_burst": "5/60"},
+            ["simulator_burst", "is not FACTOR/EVERY/FOR", "5/600/60", "it was '5/60'"],
+        ),
+        ({"simulator_burst": "5/60/61"}, ["lasts 61 s of 60 s", "not longer"]),
         ({"malformed_share": 0.5, "late_share": 0.5}, ["add up to 1 or more", "lower one"]),
     ],
 )

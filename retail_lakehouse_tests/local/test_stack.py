@@ -24,6 +24,7 @@ CHANGED = {
     "local_partitions": 5,
     "trigger_seconds": 2.5,
     "malformed_share": 0.125,
+    "simulator_burst": "5/600/60",
     "dagster_port": 3456,
 }
 

@@ -4,7 +4,7 @@ Here: `run_simulator` and its options. Not here: checking the tables against the
 (`local/verify/`).
 """
 
-from retail_lakehouse.local.simulator.options import Burst, Shares, SimulatorOptions
+from retail_lakehouse.local.simulator.options import Shares, SimulatorOptions
 from retail_lakehouse.local.simulator.run import (
     SimulatorReport,
     run_simulator,
@@ -12,7 +12,6 @@ from retail_lakehouse.local.simulator.run import (
 )
 
 __all__ = [
-    "Burst",
     "Shares",
     "SimulatorOptions",
     "SimulatorReport",

@@ -1,6 +1,6 @@
 """The simulator's settings.
 
-Here: rate, bursts, shares, seed, limits, and how to reach Kafka. Not here: what they do.
+Here: rate, shares, seed, limits, and how to reach Kafka. Not here: what they do.
 """
 
 from collections.abc import Mapping
@@ -8,26 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from retail_lakehouse.burst import Burst
 from retail_lakehouse.settings import Settings
 
 LEDGER_FOLDER = "ledger"
-
-
-@dataclass(frozen=True, slots=True)
-class Burst:
-    """`factor` times the rate for `for_seconds`, once in `every_seconds`."""
-
-    factor: float
-    every_seconds: float
-    for_seconds: float
-
-    def factor_at(self, seconds: float) -> float:
-        """The factor so many seconds after the start; the first burst ends the first period."""
-        return self.factor if seconds % self.every_seconds >= self._calm_seconds else 1.0
-
-    @property
-    def _calm_seconds(self) -> float:
-        return self.every_seconds - self.for_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +56,7 @@ class SimulatorOptions:
                     late=settings.late_share,
                     duplicate=settings.duplicate_share,
                 ),
+                burst=settings.burst,
                 seed=settings.simulator_seed,
                 dedupe_horizon_hours=settings.dedupe_horizon_hours,
             ),

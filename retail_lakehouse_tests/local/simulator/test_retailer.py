@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from retail_lakehouse.burst import Burst
 from retail_lakehouse.contracts.canonical import content_hash
 from retail_lakehouse.contracts.events import EVENTS, INVENTORY, EventContract
 from retail_lakehouse.contracts.judge import Bad, Good, judge
@@ -25,7 +26,7 @@ from retail_lakehouse.local.simulator.malformed import (
     spoilers,
 )
 from retail_lakehouse.local.simulator.market import Market
-from retail_lakehouse.local.simulator.options import NO_FAULTS, Burst, Shares
+from retail_lakehouse.local.simulator.options import NO_FAULTS, Shares
 from retail_lakehouse_tests.local.simulator.made import FAULTS, NOW_MS, maker
 
 _HOUR_MS = 3_600_000
