@@ -21,7 +21,9 @@ from retail_lakehouse.local.ledger_totals import COORDINATE, ROW, Rows, TopicTot
 
 BATCH_HEAD = struct.Struct("<QII")
 """Batch number, count of rows or coordinates, length of the JSON text before them."""
-_VERSION = 1
+_VERSION = 2
+"""1 had no `RecordKind.DUPLICATE_PAST_HORIZON`, which its programs would not count; the form is the
+same, so those ledgers are read as they are."""
 
 
 class LedgerError(RuntimeError):

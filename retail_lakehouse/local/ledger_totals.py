@@ -32,11 +32,21 @@ class RecordKind(IntEnum):
     DUPLICATE_HOUR_TURN = 7
     DUPLICATE_RESTART = 8
     """2 to 8 minutes later: long enough for a job to have been restarted in between, if one was."""
+    DUPLICATE_PAST_HORIZON = 9
+    """Of an event whose hour lies beyond the dedupe horizon when the copy is sent: it lands."""
 
 
 GOOD_KINDS = (RecordKind.ON_TIME, RecordKind.LATE)
+LANDING_KINDS = (*GOOD_KINDS, RecordKind.DUPLICATE_PAST_HORIZON)
 QUARANTINED_KINDS = (RecordKind.MALFORMED, RecordKind.CONFLICT)
-DUPLICATE_KINDS = tuple(kind for kind in RecordKind if kind.name.startswith("DUPLICATE"))
+DUPLICATE_KINDS = (
+    RecordKind.DUPLICATE_SAME_BATCH,
+    RecordKind.DUPLICATE_NEXT_BATCHES,
+    RecordKind.DUPLICATE_HALF_HOUR,
+    RecordKind.DUPLICATE_HOUR_TURN,
+    RecordKind.DUPLICATE_RESTART,
+)
+"""Those that are dropped."""
 
 REASON_CODES: dict[Reason, int] = {reason: code for code, reason in enumerate(PRECEDENCE)}
 
@@ -58,10 +68,10 @@ class TopicTotals:
     reasons: dict[str, int] = field(default_factory=dict)
     """Of the quarantined: by reason."""
     content_hash: int = 0
-    """Sum modulo 2^128 of the content hashes of the distinct good events."""
+    """Sum modulo 2^128 of the content hashes of the rows that should be there."""
     coordinate_hash: int = 0
-    """Sum modulo 2^64 over the distinct good events of content times coordinates: it tells two
-    rows that exchanged their offsets, which the content hash alone cannot."""
+    """Sum modulo 2^64 over the same rows of content times coordinates: it tells two rows that
+    exchanged their offsets, which the content hash alone cannot."""
     until: dict[int, int] = field(default_factory=dict)
     """First offset past the last acknowledged record, of each partition."""
     undelivered: int = 0
@@ -78,13 +88,23 @@ class TopicTotals:
         return sum(self.kinds.get(kind.name, 0) for kind in GOOD_KINDS)
 
     @property
+    def copies_past_horizon(self) -> int:
+        """Records that repeat a good event beyond the dedupe horizon: rows all the same."""
+        return self.kinds.get(RecordKind.DUPLICATE_PAST_HORIZON.name, 0)
+
+    @property
+    def rows(self) -> int:
+        """Rows that should be there."""
+        return self.distinct + self.copies_past_horizon
+
+    @property
     def quarantined(self) -> int:
         """Records that belong into quarantine."""
         return sum(self.kinds.get(kind.name, 0) for kind in QUARANTINED_KINDS)
 
     @property
     def duplicates(self) -> int:
-        """Records that repeat a good event."""
+        """Records that repeat a good event and are to be dropped."""
         return sum(self.kinds.get(kind.name, 0) for kind in DUPLICATE_KINDS)
 
     def to_json(self) -> dict[str, Any]:
@@ -143,7 +163,7 @@ def fold(
     kinds = _promoted(rows["kind"], delivered, considered & (offsets < 0))
     for topic in np.unique(rows["topic"][delivered]).tolist():
         chosen = delivered & (rows["topic"] == topic)
-        good = chosen & (kinds <= RecordKind.LATE)
+        good = chosen & np.isin(kinds, LANDING_KINDS)
         total = totals[topic]
         counts = np.bincount(kinds[chosen], minlength=len(RecordKind)).tolist()
         for kind in RecordKind:

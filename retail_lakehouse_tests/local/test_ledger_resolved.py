@@ -1,11 +1,13 @@
 """Rules of what a kill leaves open: it is on disk before it is sent, and is closed once."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from retail_lakehouse.contracts.topics import TOPICS
+from retail_lakehouse.local import ledger_state
 from retail_lakehouse.local.journal import JournalWriter, read_journal
 from retail_lakehouse.local.ledger import Landing, Ledger
 from retail_lakehouse.local.ledger_state import BackfillDay, LedgerError, Record, dump
@@ -72,9 +74,28 @@ def test_what_is_open_is_resolved_once_and_what_was_settled_is_left_alone(tmp_pa
 
 def test_a_ledger_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
     with JournalWriter(tmp_path / "journal-00000001.bin") as writer:
-        writer.append(Record.CHECKPOINT, dump({"version": 2}))
-    with pytest.raises(LedgerError, match="version 2, newer than this program's 1: update"):
+        writer.append(Record.CHECKPOINT, dump({"version": 3}))
+    with pytest.raises(LedgerError, match="version 3, newer than this program's 2: update"):
         Ledger(tmp_path)
+
+
+def test_a_ledger_from_before_copies_past_the_horizon_is_read_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_state, "_VERSION", 1)
+    with new_ledger(tmp_path) as ledger:
+        ledger.intend(0, _rows(4))
+        ledger.settle(0, np.array([0, 0, 0, 0]), np.array([5, 6, 7, -1]))
+        before = [ledger.totals(topic.name).to_json() for topic in TOPICS]
+    monkeypatch.undo()
+    with Ledger(tmp_path) as ledger:
+        assert [ledger.totals(topic.name).to_json() for topic in TOPICS] == before
+        assert ledger.totals(TOPICS[0].name).rows == 3
+        assert ledger.unresolved(TOPICS[0].name) == 1
+    (journal,) = tmp_path.glob("journal-*.bin")
+    (_, checkpoint), *_ = read_journal(journal)
+    # A program that does not know the kind leaves it alone from now on.
+    assert json.loads(checkpoint)["version"] == 2
 
 
 def test_a_journal_that_lost_its_beginning_is_damaged_and_not_empty(tmp_path: Path) -> None:

@@ -50,6 +50,17 @@ def test_a_record_for_quarantine_that_was_not_delivered_lies_nowhere() -> None:
     assert sum(totals.reasons.values()) == 1
 
 
+def test_a_copy_past_the_horizon_is_a_row_and_no_duplicate_that_is_dropped() -> None:
+    totals, without = TopicTotals(), TopicTotals()
+    late, copy = RecordKind.LATE, RecordKind.DUPLICATE_PAST_HORIZON
+    _folded(totals, [late, copy, RecordKind.DUPLICATE_HALF_HOUR], [3, 5, 7])
+    _folded(without, [late], [3])
+    assert (totals.acknowledged, totals.distinct, totals.duplicates) == (3, 1, 1)
+    assert (totals.copies_past_horizon, totals.rows) == (1, 2)
+    assert totals.content_hash == 2 * without.content_hash
+    assert totals.coordinate_hash == without.coordinate_hash + 5 * 1024
+
+
 @pytest.mark.parametrize("partition, offset", [(0, 1), (1, 0), (3, 7), (1023, 2**20)])
 def test_a_place_is_weighed_by_its_offset_and_its_partition(partition: int, offset: int) -> None:
     low = np.array([5], dtype=np.uint64)

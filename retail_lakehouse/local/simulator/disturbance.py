@@ -3,8 +3,9 @@
 Here: which events of a batch are disturbed and how, and the copies that wait for their time. Not
 here: bodies that break the contract (`malformed.py`).
 
-A copy is only sent once its original has been acknowledged, so that the first arrival is never in
-doubt, and never near the end of the dedupe horizon, past which a duplicate is a row.
+A copy is only sent once its original has been acknowledged, or right behind it, so that the first
+arrival is never in doubt. Within the dedupe horizon it is a duplicate, past it a row as any other;
+near the horizon's end, where it depends on the broker's clock, none is sent.
 """
 
 import heapq
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from retail_lakehouse.contracts.reasons import Reason
-from retail_lakehouse.local.ledger_totals import REASON_CODES, ROW, RecordKind, Rows
+from retail_lakehouse.local.ledger_totals import LANDING_KINDS, REASON_CODES, ROW, RecordKind, Rows
 from retail_lakehouse.local.simulator.malformed import spoil
 from retail_lakehouse.local.simulator.market import Integers
 from retail_lakehouse.local.simulator.options import Shares
@@ -54,6 +55,8 @@ class _Copy:
     kind: RecordKind = field(compare=False)
     key: bytes = field(compare=False)
     body: bytes = field(compare=False)
+    digest: tuple[int, int] = field(compare=False)
+    """What the ledger adds up if the copy is a row: the halves of its content hash."""
     event_time_ms: int = field(compare=False)
     original_batch: int = field(compare=False)
 
@@ -122,12 +125,12 @@ class Disturbance:
             copy = heapq.heappop(self._copies)
             if copy.original_batch > acknowledged_batch:
                 held_back.append(copy)
-            elif self._within_horizon(copy.event_time_ms, now_ms):
+            elif self._is_certain(copy.kind, copy.event_time_ms, now_ms):
                 batch.keys.append(copy.key)
                 batch.bodies.append(copy.body)
                 is_conflict = copy.kind is RecordKind.CONFLICT
                 reason = REASON_CODES[Reason.CONFLICT] if is_conflict else 0
-                rows.append((copy.topic, copy.kind, reason, 0, 0))
+                rows.append((copy.topic, copy.kind, reason, *copy.digest))
         for copy in held_back:
             heapq.heappush(self._copies, copy)
         batch.rows = np.array(rows, dtype=ROW)
@@ -153,13 +156,15 @@ class Disturbance:
         weights = list(_DUPLICATE_WEIGHTS.values())
         for i in np.flatnonzero(doubled).tolist():
             kind = _DUPLICATE_KINDS[int(rng.choice(len(weights), p=weights))]
+            if self._is_certain(RecordKind.DUPLICATE_PAST_HORIZON, int(times[i]), now_ms):
+                kind = RecordKind.DUPLICATE_PAST_HORIZON
             otherwise = rng.random() < _OTHER_SPELLING_SHARE
             body = spelled.again(i) if otherwise else spelled.bodies[i]
             hour_turn = now_ms // _HOUR_MS * _HOUR_MS + _HOUR_MS
             if kind is RecordKind.DUPLICATE_HOUR_TURN and hour_turn - now_ms > _HOUR_TURN_WITHIN_MS:
                 kind = RecordKind.DUPLICATE_NEXT_BATCHES
             if kind is RecordKind.DUPLICATE_SAME_BATCH:
-                if self._within_horizon(int(times[i]), now_ms):
+                if self._is_certain(kind, int(times[i]), now_ms):
                     at_once[i] = body
                 continue
             if kind is RecordKind.DUPLICATE_HOUR_TURN:
@@ -168,6 +173,8 @@ class Disturbance:
                 due = now_ms + 30 * _MINUTE_MS
             elif kind is RecordKind.DUPLICATE_RESTART:
                 due = now_ms + int(rng.integers(2 * _MINUTE_MS, 8 * _MINUTE_MS))
+            elif kind is RecordKind.DUPLICATE_PAST_HORIZON:
+                due = now_ms + int(rng.integers(60_000))
             else:
                 due = now_ms + int(rng.integers(5_000, 60_000))
             self._later(topic, kind, spelled, i, body, int(times[i]), batch, due)
@@ -184,16 +191,22 @@ class Disturbance:
         batch: int,
         due_ms: int,
     ) -> None:
-        if self._within_horizon(event_time_ms, due_ms):
-            copy = _Copy(
-                due_ms, self._number, topic, kind, spelled.keys[i], body, event_time_ms, batch
-            )
-            self._number += 1
-            heapq.heappush(self._copies, copy)
+        if not self._is_certain(kind, event_time_ms, due_ms):
+            return
+        is_row = kind in LANDING_KINDS
+        digest = (int(spelled.digests[i, 0]), int(spelled.digests[i, 1])) if is_row else (0, 0)
+        copy = _Copy(
+            due_ms, self._number, topic, kind, spelled.keys[i], body, digest, event_time_ms, batch
+        )
+        self._number += 1
+        heapq.heappush(self._copies, copy)
 
-    def _within_horizon(self, event_time_ms: int, at_ms: int) -> bool:
-        hour_ms = event_time_ms // _HOUR_MS * _HOUR_MS
-        return at_ms - hour_ms < self._horizon_ms - _HORIZON_MARGIN_MS
+    def _is_certain(self, kind: RecordKind, event_time_ms: int, at_ms: int) -> bool:
+        """Whether a copy that is sent then is what its kind says, clocks a little apart or not."""
+        age_ms = at_ms - event_time_ms // _HOUR_MS * _HOUR_MS
+        if kind is RecordKind.DUPLICATE_PAST_HORIZON:
+            return age_ms > self._horizon_ms + _HORIZON_MARGIN_MS
+        return age_ms < self._horizon_ms - _HORIZON_MARGIN_MS
 
 
 def _conflicting(name: str, spelled: Spelled, i: int) -> bytes:

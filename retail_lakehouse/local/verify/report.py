@@ -13,17 +13,19 @@ KINDS_IN_LEDGER = "kinds in the ledger"
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One comparison. `ledger` and `found` are the two sides as text."""
+    """One comparison. `ledger` and `found` are the two sides as text, `relation` what holds."""
 
     topic: str
     name: str
     ledger: str
     found: str
     holds: bool
+    relation: str = "="
 
     def __str__(self) -> str:
         sign = "ok  " if self.holds else "FAIL"
-        relation = "=" if self.holds else "is not"
+        negated = "is not" if self.relation == "=" else f"not {self.relation}"
+        relation = self.relation if self.holds else negated
         return f"{sign} {self.topic}: {self.name}: {self.ledger} {relation} {self.found}"
 
 

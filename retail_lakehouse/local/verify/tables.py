@@ -92,11 +92,11 @@ class TableSide:
             for origin, count, high, low, placed in self._connection.execute(text).fetchall()
         }
 
-    def doubled_keys(self) -> int:
-        """How many keys (event id, event hour) more than one row has."""
+    def rows_after_first(self) -> int:
+        """How many rows have a key (event id, event hour) that another row has already."""
         if self._rows.current_snapshot() is None:
             return 0
-        return int(self._one(_statement("doubled", source=_source(self._rows)))[0])
+        return int(self._one(_statement("after_first", source=_source(self._rows)))[0])
 
     def quarantine(self, expected: NDArray[np.void]) -> QuarantineSides:
         """The quarantine beside the expected coordinates (dtype `COORDINATE`)."""

@@ -187,7 +187,7 @@ def _checks(
     )
     sums = side.row_sums()
     stream = sums.get("stream", RowSums())
-    yield equal(topic, "distinct events, and rows", totals.distinct, stream.rows)
+    yield equal(topic, "events and copies past the horizon, and rows", totals.rows, stream.rows)
     yield equal(topic, "content hash", f"{totals.content_hash:032x}", f"{stream.content_hash:032x}")
     yield equal(
         topic,
@@ -196,9 +196,30 @@ def _checks(
         f"{stream.coordinate_hash:016x}",
     )
     yield from _backfill_checks(topic, ledger, sums.get("backfill", RowSums()))
-    yield equal(topic, "keys that several rows have", 0, side.doubled_keys())
+    yield from _past_horizon_checks(topic, totals.copies_past_horizon, total, side)
     yield from _quarantine_checks(topic, ledger, side)
     yield from _replay_checks(topic, side)
+
+
+def _past_horizon_checks(
+    topic: str, copies: int, total: Counts, side: TableSide
+) -> Iterator[Check]:
+    """A copy past the horizon is a second row of its key; nothing else may be one."""
+    yield equal(
+        topic,
+        "copies past the horizon, and rows after the first of a key",
+        copies,
+        side.rows_after_first(),
+    )
+    # Most late events land without a search too, and only their copies are known here.
+    yield Check(
+        topic,
+        "copies past the horizon are counted in the marks as landed unsearched",
+        f"{copies} of them",
+        f"{total.unsearched} unsearched",
+        copies <= total.unsearched,
+        relation="within",
+    )
 
 
 def _backfill_checks(topic: str, ledger: Ledger, found: RowSums) -> Iterator[Check]:

@@ -24,9 +24,14 @@ FAULTS = Shares(malformed=0.05, late=0.05, duplicate=0.05, conflict_of_malformed
 PARTITIONS = 3
 
 
-def maker(shares: Shares = FAULTS, ledger_id: str = "abcdef01", seed: int = 7) -> BatchMaker:
-    """A maker of batches with a disturbance of its own."""
-    return BatchMaker(seed, ledger_id, Disturbance(shares, dedupe_horizon_hours=24))
+def maker(
+    shares: Shares = FAULTS,
+    ledger_id: str = "abcdef01",
+    seed: int = 7,
+    disturbance: Disturbance | None = None,
+) -> BatchMaker:
+    """A maker of batches with a disturbance of its own unless one is given."""
+    return BatchMaker(seed, ledger_id, disturbance or Disturbance(shares, dedupe_horizon_hours=24))
 
 
 def topics() -> list[LedgerTopic]:

@@ -30,6 +30,7 @@ from retail_lakehouse.local.simulator.options import NO_FAULTS, Shares
 from retail_lakehouse_tests.local.simulator.made import FAULTS, NOW_MS, maker
 
 _HOUR_MS = 3_600_000
+_MARGIN_MS = 15 * 60_000
 
 
 def _verdicts(batch: Batch, broker_ms: int = NOW_MS) -> list[Good | Bad]:
@@ -222,10 +223,9 @@ def test_money_keeps_all_its_digits_in_every_spelling() -> None:
                 assert len(full.partition(".")[2]) == 4
 
 
-def test_copies_come_in_their_time_after_their_original_and_within_the_horizon() -> None:
+def test_copies_come_in_their_time_after_their_original_and_clear_of_the_horizon() -> None:
     disturbing = Disturbance(FAULTS, dedupe_horizon_hours=24)
-    making = maker(FAULTS)
-    making._disturbance = disturbing
+    making = maker(disturbance=disturbing)
     begin = NOW_MS // _HOUR_MS * _HOUR_MS + 50 * 60_000
     first_seen: dict[tuple[int, str], tuple[int, tuple[str, str | None]]] = {}
     for number in range(20):
@@ -246,15 +246,41 @@ def test_copies_come_in_their_time_after_their_original_and_within_the_horizon()
             same = content == (verdict.canonical, verdict.extra)
             assert same == (kind is not RecordKind.CONFLICT)
             hour = int(str(verdict.values["event_timestamp"])) // _HOUR_MS * _HOUR_MS
-            assert at - hour < 24 * _HOUR_MS
+            if kind is RecordKind.DUPLICATE_PAST_HORIZON:
+                # Its row is counted, so the ledger must know its hash.
+                told = (int(row["high"]) << 64) + int(row["low"])
+                assert told == content_hash(verdict.canonical)
+                assert at - hour > 24 * _HOUR_MS + _MARGIN_MS
+            else:
+                assert at - hour < 24 * _HOUR_MS - _MARGIN_MS
             delays[kind].append((at - arrived) / 1_000)
     assert disturbing.waiting == 0
-    assert set(delays) == {RecordKind.CONFLICT, *DUPLICATE_KINDS[1:]}
+    later = {*DUPLICATE_KINDS[1:], RecordKind.DUPLICATE_PAST_HORIZON}
+    assert set(delays) == {RecordKind.CONFLICT, *later}
+    assert max(delays[RecordKind.DUPLICATE_PAST_HORIZON]) <= 66
     assert max(delays[RecordKind.DUPLICATE_NEXT_BATCHES]) <= 61
     assert min(delays[RecordKind.DUPLICATE_RESTART]) >= 119
     assert min(delays[RecordKind.DUPLICATE_HALF_HOUR]) >= 1_799
     # The last of the twenty batches was ten minutes less five seconds before the turn.
     assert min(delays[RecordKind.DUPLICATE_HOUR_TURN]) > 595
+
+
+def test_a_copy_that_the_horizon_overtakes_while_it_waits_is_not_sent() -> None:
+    # An outage: everything is due at last, hours after its time.
+    disturbing = Disturbance(Shares(0.0, 0.5, 0.5), dedupe_horizon_hours=24)
+    making = maker(disturbance=disturbing)
+    making.batch(0, 4_000, NOW_MS - 250, NOW_MS)
+    assert disturbing.waiting > 500
+    at = NOW_MS + 26 * _HOUR_MS
+    batch = disturbing.due(at, acknowledged_batch=0, at_most=10_000)
+    assert disturbing.waiting == 0
+    # Past the horizon by now, which at the time was not what they were made for.
+    assert {RecordKind(kind) for kind in batch.rows["kind"].tolist()} == {
+        RecordKind.DUPLICATE_PAST_HORIZON
+    }
+    for verdict in _verdicts(batch, at):
+        assert isinstance(verdict, Good)
+        assert NOW_MS - int(str(verdict.values["event_timestamp"])) > 24 * _HOUR_MS - _MARGIN_MS
 
 
 def test_a_burst_multiplies_the_rate_for_its_time() -> None:

@@ -29,11 +29,17 @@ from retail_lakehouse_tests.local.simulator.conftest import NAMES, PARTITIONS, c
 pytestmark = pytest.mark.stack
 
 SHARES = Shares(malformed=0.05, late=0.05, duplicate=0.05, conflict_of_malformed=0.5)
+HORIZON_HOURS = 24
 
 
 def _options(broker: Broker, folder: Path, **changes: Any) -> SimulatorOptions:
     return SimulatorOptions(
-        ledger_folder=folder, kafka=client_of(broker), shares=SHARES, seed=5, **changes
+        ledger_folder=folder,
+        kafka=client_of(broker),
+        shares=SHARES,
+        seed=5,
+        dedupe_horizon_hours=HORIZON_HOURS,
+        **changes,
     )
 
 
@@ -69,7 +75,7 @@ def _assert_ledger_is_right(kafka: Mapping[str, Any], folder: Path) -> int:
             totals = ledger.totals(event.topic)
             seen: dict[str, str] = {}
             bad: set[tuple[int, int]] = set()
-            duplicates = 0
+            duplicates, copied = 0, []
             records = _records(kafka, event)
             for partition, offset, broker_ms, body in records:
                 verdict = judge(body, broker_ms, event)
@@ -79,6 +85,8 @@ def _assert_ledger_is_right(kafka: Mapping[str, Any], folder: Path) -> int:
                 event_id = str(verdict.values["event_id"])
                 if event_id not in seen:
                     seen[event_id] = verdict.canonical
+                elif _is_past_horizon(verdict, broker_ms):
+                    copied.append(verdict.canonical)
                 elif seen[event_id] == verdict.canonical:
                     duplicates += 1
                 else:
@@ -86,12 +94,19 @@ def _assert_ledger_is_right(kafka: Mapping[str, Any], folder: Path) -> int:
             assert totals.acknowledged == len(records)
             assert totals.distinct == len(seen)
             assert totals.duplicates == duplicates
-            assert totals.content_hash == sum(map(content_hash, seen.values())) % HASH_MODULUS
+            assert totals.copies_past_horizon == len(copied)
+            landed = [*seen.values(), *copied]
+            assert totals.content_hash == sum(map(content_hash, landed)) % HASH_MODULUS
             found = ledger.coordinates(event.topic)
             assert {(int(c["partition"]), int(c["offset"])) for c in found} == bad
             assert ledger.unresolved(event.topic) == 0
             every += len(records)
     return every
+
+
+def _is_past_horizon(verdict: Good, broker_ms: int) -> bool:
+    hour = int(str(verdict.values["event_timestamp"])) // 3_600_000
+    return hour * 3_600_000 < broker_ms - HORIZON_HOURS * 3_600_000
 
 
 def _start_in_a_process(broker: Broker, folder: Path, rate: float) -> subprocess.Popen[bytes]:
@@ -104,6 +119,7 @@ def _start_in_a_process(broker: Broker, folder: Path, rate: float) -> subprocess
             shares={SHARES!r},
             events_per_second={rate},
             seed=5,
+            dedupe_horizon_hours={HORIZON_HOURS},
         ))
     """
     return subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)])

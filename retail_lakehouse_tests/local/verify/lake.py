@@ -15,11 +15,14 @@ import pyarrow as pa
 from pyiceberg.catalog import Catalog
 
 from retail_lakehouse.contracts.events import EVENTS, EventContract
-from retail_lakehouse.contracts.judge import Good, judge
+from retail_lakehouse.contracts.judge import Bad, Good, judge
 from retail_lakehouse.contracts.mark import Counts, Mark, MarkKind, TimeRange
+from retail_lakehouse.contracts.reasons import Reason
 from retail_lakehouse.contracts.tables import event_table, quarantine_table
 from retail_lakehouse.local.ledger import Ledger
 from retail_lakehouse.local.simulator.backfill import typed_rows
+from retail_lakehouse.local.simulator.disturbance import Disturbance
+from retail_lakehouse.local.simulator.options import Shares
 from retail_lakehouse.local.verify.report import Check
 from retail_lakehouse.local.verify.verifier import compare
 from retail_lakehouse.settings import Settings
@@ -31,6 +34,10 @@ from retail_lakehouse_tests.local.simulator.made import NOW_MS, FakeTopics, make
 
 Rows = list[dict[str, Any]]
 BATCHES, SIZE = 3, 300
+SHARES = Shares(malformed=0.05, late=0.3, duplicate=0.2, conflict_of_malformed=0.2)
+"""So many late events and duplicates that a few late ones come again past the horizon."""
+_HOUR_MS = 3_600_000
+_COPIES_AT_MS = NOW_MS + 10 * 60_000
 
 
 @dataclass
@@ -65,35 +72,48 @@ def new_lake(folder: Path) -> Lake:
     prepare_catalog(settings)
     catalog = open_catalog(settings)
     ensure_tables(catalog, settings)
-    kafka, making = FakeTopics(), maker()
+    disturbance = Disturbance(SHARES, settings.dedupe_horizon_hours)
+    kafka, making = FakeTopics(), maker(disturbance=disturbance)
     ledger = new_ledger(settings.root / "ledger")
-    for number in range(BATCHES):
-        batch = making.batch(number, SIZE, NOW_MS + number * 250, NOW_MS + number * 250 + 250)
+    for number in range(BATCHES + 1):
+        batch = (
+            making.batch(number, SIZE, NOW_MS + number * 250, NOW_MS + number * 250 + 250)
+            if number < BATCHES
+            else disturbance.due(_COPIES_AT_MS, BATCHES - 1, at_most=SIZE)
+        )
         ledger.intend(number, batch.rows)
         ledger.settle(number, *kafka.append(batch))
     for number, event in enumerate(EVENTS):
-        _land(catalog, event, number, kafka)
+        _land(catalog, event, number, kafka, settings.dedupe_horizon_hours * _HOUR_MS)
     return Lake(ledger, kafka, catalog)
 
 
-def _land(catalog: Catalog, event: EventContract, number: int, kafka: FakeTopics) -> None:
+def _land(
+    catalog: Catalog, event: EventContract, number: int, kafka: FakeTopics, horizon_ms: int
+) -> None:
     bodies: list[bytes | None] = []
     places: list[tuple[int, int]] = []
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     bad: Rows = []
-    duplicates = 0
+    duplicates = unsearched = 0
     moment = dt.datetime(2026, 11, 18)  # noqa: DTZ001
     for _, partition, offset, body in (each for each in kafka.records if each[0] == number):
         verdict = judge(body, NOW_MS + 1_000, event)
         if isinstance(verdict, Good):
             event_id = str(verdict.values["event_id"])
-            if event_id in seen:
+            hour_ms = int(str(verdict.values["event_timestamp"])) // _HOUR_MS * _HOUR_MS
+            past = hour_ms < NOW_MS + 1_000 - horizon_ms
+            content = seen.setdefault(event_id, "") if not past else ""
+            if content == verdict.canonical:
                 duplicates += 1
-            else:
-                seen.add(event_id)
+                continue
+            if not content:
+                seen[event_id] = verdict.canonical
+                unsearched += past
                 bodies.append(body)
                 places.append((partition, offset))
-            continue
+                continue
+            verdict = Bad(Reason.CONFLICT, "other content", event_id)
         bad.append(
             {
                 "kafka_topic": event.topic,
@@ -119,6 +139,7 @@ def _land(catalog: Catalog, event: EventContract, number: int, kafka: FakeTopics
         landed=len(bodies),
         quarantined=len(bad),
         duplicates=duplicates,
+        unsearched=unsearched,
     )
     mark = Mark(
         kind=MarkKind.STREAM,

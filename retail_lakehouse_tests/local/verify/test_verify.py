@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
 
 from retail_lakehouse.contracts.events import CLICKSTREAM, EVENTS, INVENTORY, TRANSACTIONS
@@ -29,6 +31,7 @@ from retail_lakehouse.tables.append import append_marked
 from retail_lakehouse.tables.catalog import open_catalog, prepare_catalog
 from retail_lakehouse.tables.evolve import ensure_tables
 from retail_lakehouse.tables.marks import last_mark
+from retail_lakehouse.tables.schema import arrow_schema
 from retail_lakehouse_tests.local.simulator.made import NOW_MS, maker, new_ledger
 from retail_lakehouse_tests.local.verify.lake import BATCHES, Lake, Rows, new_lake
 
@@ -78,8 +81,8 @@ def test_every_check_holds_for_what_a_faithful_job_has_landed(lake: Lake) -> Non
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        pytest.param(_without_one, "distinct events, and rows", id="one removed row"),
-        pytest.param(_with_one_doubled, "keys that several rows have", id="one doubled row"),
+        pytest.param(_without_one, "past the horizon, and rows: ", id="one removed row"),
+        pytest.param(_with_one_doubled, "rows after the first of a key", id="one doubled row"),
         pytest.param(_with_one_digit_changed, "content hash", id="one changed digit"),
         pytest.param(_swapped("quantity_on_hand"), "content hash", id="one swapped value"),
         pytest.param(
@@ -94,6 +97,68 @@ def test_one_fault_in_a_table_makes_verify_fail(
     failed = lake.failed()
     assert any(said in line for line in failed), failed
     assert all(line.startswith(f"FAIL {INVENTORY.topic}") for line in failed)
+
+
+def _copied(rows: Rows) -> list[Rows]:
+    """The rows of each key that has several, in the order of their arrival."""
+    by_id: dict[str, Rows] = {}
+    for row in sorted(rows, key=lambda row: (row["kafka_partition"], row["kafka_offset"])):
+        by_id.setdefault(row["event_id"], []).append(row)
+    return [found for found in by_id.values() if len(found) > 1]
+
+
+def test_copies_past_the_horizon_are_proved_to_have_landed(lake: Lake) -> None:
+    totals = lake.ledger.totals(INVENTORY.topic)
+    assert totals.copies_past_horizon > 0
+    table = lake.catalog.load_table(event_table(INVENTORY).identifier)
+    copied = _copied(table.scan().to_arrow().to_pylist())
+    assert [len(found) for found in copied] == [2] * totals.copies_past_horizon
+    mark = last_mark(table)
+    assert mark is not None
+    told = [c for c in lake.checks() if c.topic == INVENTORY.topic and "copies past" in c.name]
+    assert [(c.ledger, c.found) for c in told] == [
+        (str(totals.rows), str(totals.distinct + len(copied))),
+        (str(len(copied)), str(len(copied))),
+        (f"{len(copied)} of them", f"{mark.total.unsearched} unsearched"),
+    ]
+
+
+def _without_a_copy(rows: Rows) -> Rows:
+    gone = _copied(rows)[0][1]
+    return [row for row in rows if row is not gone]
+
+
+def _with_another_copied_instead(rows: Rows) -> Rows:
+    gone = _copied(rows)[0][1]
+    single = next(row for row in rows if not any(row in found for found in _copied(rows)))
+    place = {name: gone[name] for name in ("kafka_partition", "kafka_offset")}
+    return [{**single, **place} if row is gone else row for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        pytest.param(_without_a_copy, "rows after the first of a key", id="a dropped copy"),
+        pytest.param(_with_another_copied_instead, "content hash", id="a copy of another event"),
+    ],
+)
+def test_a_copy_past_the_horizon_that_is_not_as_sent_makes_verify_fail(
+    lake: Lake, fault: Callable[[Rows], Rows], said: str
+) -> None:
+    lake.rewrite(INVENTORY, fault)
+    failed = lake.failed()
+    assert any(said in line for line in failed), failed
+
+
+def test_copies_past_the_horizon_that_no_mark_counts_make_verify_fail(lake: Lake) -> None:
+    table = lake.catalog.load_table(event_table(INVENTORY).identifier)
+    mark = last_mark(table)
+    assert mark is not None
+    nothing = pa.Table.from_pylist([], schema=arrow_schema(event_table(INVENTORY)))
+    append_marked(table, nothing, replace(mark, total=replace(mark.total, unsearched=0)))
+    (failed,) = lake.failed()
+    assert "counted in the marks" in failed
+    assert failed.endswith("of them not within 0 unsearched")
 
 
 def test_two_rows_whose_values_were_exchanged_make_verify_fail(lake: Lake) -> None:
@@ -200,7 +265,7 @@ def test_one_fault_of_a_replay_makes_verify_fail(
 
 
 def test_a_delivery_that_stays_unresolved_makes_verify_fail(lake: Lake) -> None:
-    lake.ledger.intend(BATCHES, maker().batch(BATCHES, 30, NOW_MS, NOW_MS + 250).rows)
+    lake.ledger.intend(BATCHES + 1, maker().batch(BATCHES + 1, 30, NOW_MS, NOW_MS + 250).rows)
     assert any("deliveries still unresolved: 0 is not" in line for line in lake.failed())
 
 
@@ -208,8 +273,8 @@ def test_unresolved_and_undelivered_records_are_counted_before_they_are_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = new_lake(tmp_path)
-    batch = maker().batch(BATCHES, 30, NOW_MS, NOW_MS + 250)
-    made.ledger.intend(BATCHES, batch.rows)
+    batch = maker().batch(BATCHES + 1, 30, NOW_MS, NOW_MS + 250)
+    made.ledger.intend(BATCHES + 1, batch.rows)
     made.ledger.close()
     described = [SimpleNamespace(name=n, end_offsets=e) for n, e in made.kafka.by_topic().items()]
     monkeypatch.setattr(verifier, "bind_to_kafka", lambda *_: None)
@@ -304,6 +369,8 @@ def test_a_ledger_without_a_row_in_the_tables_fails(tmp_path: Path) -> None:
     lake = new_lake(tmp_path)
     for event in EVENTS:
         lake.rewrite(event, lambda _: [])
-    assert len([line for line in lake.failed() if "distinct events" in line]) == len(EVENTS)
+    assert len([line for line in lake.failed() if "past the horizon, and rows: " in line]) == len(
+        EVENTS
+    )
     assert isinstance(lake.ledger, Ledger)
     lake.ledger.close()
