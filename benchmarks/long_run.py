@@ -8,7 +8,7 @@ and ends with `verify`, a look for processes left behind and a recomputation of 
 Written: `benchmarks/results/long_run.md` and `.json`. Exits 1 if anything did not hold.
 
 Belongs here: the order of things. Doesn't belong here: what a sample is (`stack_samples.py`), what
-is broken (`stack_faults.py`), figures and words (`long_run_report.py`).
+is broken (`stack_faults.py`), figures (`long_run_report.py`) and words (`long_run_page.py`).
 """
 
 import argparse
@@ -26,8 +26,9 @@ from pathlib import Path
 import duckdb
 import psutil  # type: ignore[import-untyped]
 
-from benchmarks.long_run_report import LongRun, Parity, markdown, recoveries, to_json
-from benchmarks.stack_faults import Fault, planned_faults
+from benchmarks.long_run_page import markdown
+from benchmarks.long_run_report import LongRun, Parity, recoveries, to_json
+from benchmarks.stack_faults import Fault, Inflicted, planned_faults
 from benchmarks.stack_samples import Sampler, machine
 from benchmarks.view_digests import DigestRecorder, check_run
 from retail_lakehouse.local import ports
@@ -38,7 +39,7 @@ from retail_lakehouse.local.recompute.captured import (
     digests_file,
     read_lines,
 )
-from retail_lakehouse.local.recompute.check import check_views
+from retail_lakehouse.local.recompute.check import RECOMPUTED, check_views
 from retail_lakehouse.local.recompute.history import history_lines
 from retail_lakehouse.local.recompute.pinned import SnapshotGone
 from retail_lakehouse.local.stack_settings import read_settings
@@ -71,7 +72,7 @@ def main() -> int:
         machine=machine(),
         minutes=options.minutes,
         events_per_second=options.events_per_second,
-        started_at=time.time(),
+        plain_views=list(RECOMPUTED),
     )
     try:
         _start(run, state, environment, options.events_per_second)
@@ -190,10 +191,10 @@ def _is_calm(run: LongRun) -> bool:
     return over or not (recovered.table_seconds is None or recovered.view_seconds is None)
 
 
-def _inflict(fault: Fault, settings: Settings) -> Fault:
-    fault.inflict(settings)
+def _inflict(fault: Fault, settings: Settings) -> Inflicted:
+    inflicted = fault.inflict(settings)
     logger.info("%s.", fault.what)
-    return fault
+    return inflicted
 
 
 def _check_parity(

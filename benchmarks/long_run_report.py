@@ -1,37 +1,30 @@
-"""What a long run has shown, as figures and as a page.
+"""What a long run has shown, as figures and as JSON.
 
-Belongs here: recovery times, percentiles, the words of the report. Doesn't belong here: measuring
-(`stack_samples.py`, `stack_faults.py`).
+Belongs here: recovery times, what did not hold, which aims were missed, the JSON and back. Doesn't
+belong here: measuring (`stack_samples.py`, `stack_faults.py`), the page (`long_run_page.py`).
 """
 
-import statistics
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from benchmarks.stack_faults import Fault
+from benchmarks.stack_faults import Inflicted
 from benchmarks.stack_samples import MemoryLook, Sample
 from retail_lakehouse.local.recompute.captured import NotCaptured
-from retail_lakehouse.local.recompute.history import ViewHistory, history_lines
-from retail_lakehouse.local.verify.report import KINDS_IN_LEDGER, NOTE
+from retail_lakehouse.local.recompute.history import ViewHistory
 
-QUARTER_SECONDS = 900.0
 TABLE_AIM_SECONDS = 30.0
 VIEW_AIM_SECONDS = 60.0
-MEMORY_AIM_MB = 6 * 1024 * 1.048576
-"""6 GiB in the MB of `MemoryLook`."""
 MISSED_SHARE = 0.05
 """Of a view's refreshes at most so many may be without a digest: a kill costs some, a recorder that
 sees hardly any must not pass for `every refresh`."""
-SHOWN_UNREAD = 20
 STEADY_SAMPLES = 3
 """An age is good again once it was so many samples in a row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """One comparison of all views with their recomputation; `not_made` says why there was none."""
+    """One comparison of all plain views with their recomputation; `not_made` says why not."""
 
     at: float
     seconds: float
@@ -52,12 +45,13 @@ class LongRun:
     machine: dict[str, Any]
     minutes: float
     events_per_second: float
-    started_at: float
+    plain_views: list[str]
+    """The views of each `Parity`."""
     live_at: float = 0.0
     live_after_seconds: float = 0.0
     samples: list[Sample] = field(default_factory=list)
     memory: list[MemoryLook] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Inflicted] = field(default_factory=list)
     parity: list[Parity] = field(default_factory=list)
     final_parity_ok: bool = False
     digest_looks: int = 0
@@ -72,17 +66,47 @@ class LongRun:
 
     @property
     def held(self) -> bool:
-        """Whether everything that must hold did; ages and memory are aims and are shown."""
-        recovered = all(each.table_seconds is not None for each in recoveries(self))
-        differs = any(each.wrong for each in self.parity)
-        always = bool(self.history) and all(_is_always_equal(each) for each in self.history)
-        account = self.verify_ok and self.final_parity_ok and always and not differs
-        return account and recovered and not self.left_behind
+        """Whether all that must hold is known to; ages and memory are aims (`missed_aims`)."""
+        return not (failures(self) or unknowns(self))
 
 
-def _is_always_equal(view: ViewHistory) -> bool:
-    seen = view.has_end and len(view.missed) <= MISSED_SHARE * view.refreshes
-    return view.is_equal and seen
+def failures(run: LongRun) -> list[str]:
+    """What must hold and did not, in words."""
+    return list(_failures(run))
+
+
+def _failures(run: LongRun) -> Iterator[str]:
+    if not run.verify_ok:
+        yield "`verify` does not hold"
+    if not run.final_parity_ok:
+        yield "the plain views were not equal after the last refresh"
+    if any(each.wrong for each in run.parity):
+        yield "a plain view differed"
+    if not run.history:
+        yield "the materialized views were not compared"
+    for each in run.history:
+        if not each.is_equal:
+            yield f"{each.view} is not shown equal after every refresh"
+        if len(each.missed) > MISSED_SHARE * each.refreshes:
+            yield f"{each.view} was without a digest after too many refreshes"
+    for fault, recovery in zip(run.faults, recoveries(run), strict=True):
+        if recovery.table_seconds is None:
+            yield f"the tables never were good again after: {fault.what}"
+        if recovery.view_seconds is None:
+            yield f"the views never were good again after: {fault.what}"
+    if run.left_behind:
+        yield "processes were left behind"
+
+
+def unknowns(run: LongRun) -> list[str]:
+    """What must hold and was not written down, in words."""
+    open_ended = [each.view for each in run.history if not each.has_end]
+    if not open_ended:
+        return []
+    return [
+        f"how capturing the digests of {len(open_ended)} views ended, so refreshes after the last "
+        "captured one may be missing"
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,24 +171,63 @@ def in_recovery(run: LongRun) -> list[bool]:
     return [any(begin < s.at < end for begin, end in windows) for s in run.samples]
 
 
-def markdown(run: LongRun) -> str:
-    """The page."""
-    return "\n".join(_lines(run)) + "\n"
+@dataclass(slots=True)
+class MissedAim:
+    """Calm samples in a row whose age was not under its aim; None: of unknown age."""
+
+    place: str
+    aim_seconds: float
+    begin: float
+    end: float
+    ages: list[float | None]
+
+
+def missed_aims(run: LongRun) -> list[MissedAim]:
+    """Every time an age missed its aim while no fault was felt, of the tables, then the views."""
+    calm = [not felt for felt in in_recovery(run)]
+    table = [(s.at, s.table_age_seconds) for s in run.samples]
+    view = [(s.at, s.view_age_seconds) for s in run.samples]
+    return [
+        *_missed("table", TABLE_AIM_SECONDS, table, calm),
+        *_missed("view", VIEW_AIM_SECONDS, view, calm),
+    ]
+
+
+def _missed(
+    place: str, aim: float, ages: Sequence[tuple[float, float | None]], calm: Sequence[bool]
+) -> Iterator[MissedAim]:
+    under_way: MissedAim | None = None
+    for (at, age), is_calm in zip(ages, calm, strict=True):
+        if not is_calm or (age is not None and age < aim):
+            if under_way is not None:
+                yield under_way
+            under_way = None
+        elif under_way is None:
+            under_way = MissedAim(place, aim, at, at, [age])
+        else:
+            under_way.end = at
+            under_way.ages.append(age)
+    if under_way is not None:
+        yield under_way
 
 
 def to_json(run: LongRun) -> dict[str, Any]:
-    """Everything, for whoever wants other figures."""
+    """Everything, for whoever wants other figures; `from_json` takes it back."""
     return {
         "machine": run.machine,
         "minutes": run.minutes,
         "events_per_second": run.events_per_second,
-        "live_after_seconds": round(run.live_after_seconds, 1),
+        "plain_views": run.plain_views,
+        "live_after_seconds": run.live_after_seconds,
         "live_at": run.live_at,
         "held": run.held,
+        "failures": failures(run),
+        "unknowns": unknowns(run),
+        "missed_aims": [asdict(each) for each in missed_aims(run)],
         "samples": [asdict(sample) for sample in run.samples],
         "memory": [asdict(look) for look in run.memory],
         "faults": [
-            {"what": fault.what, "at": fault.at, "note": fault.note, **asdict(recovery)}
+            {**asdict(fault), **asdict(recovery)}
             for fault, recovery in zip(run.faults, recoveries(run), strict=True)
         ],
         "parity": [asdict(each) for each in run.parity],
@@ -175,197 +238,38 @@ def to_json(run: LongRun) -> dict[str, Any]:
         "history_error": run.history_error,
         "not_captured": [asdict(each) for each in run.not_captured],
         "verify": run.verify_lines,
-        "stop_seconds": round(run.stop_seconds, 1),
+        "verify_ok": run.verify_ok,
+        "stop_seconds": run.stop_seconds,
         "left_behind": run.left_behind,
     }
 
 
-def _lines(run: LongRun) -> Iterator[str]:
-    about = run.machine
-    yield f"# {run.minutes:g} minutes at {run.events_per_second:,.0f} events a second"
-    yield ""
-    day = time.strftime("%Y-%m-%d", time.gmtime(run.live_at))
-    yield (
-        f"`python -m benchmarks.long_run --minutes {run.minutes:g} --events-per-second "
-        f"{run.events_per_second:g}`, {day}: "
-        f"{about['cores']} cores ({about['processor']}), {about['memory_gib']} GiB, "
-        f"{about['kernel']}, Python {about['python']}. Sampled every 10 s, so times of "
-        "recovery are good to 10 s."
+def from_json(document: dict[str, Any]) -> LongRun:
+    """The run that `to_json` wrote; what follows from the rest is found anew."""
+    return LongRun(
+        machine=document["machine"],
+        minutes=document["minutes"],
+        events_per_second=document["events_per_second"],
+        plain_views=document["plain_views"],
+        live_at=document["live_at"],
+        live_after_seconds=document["live_after_seconds"],
+        samples=[Sample(**each) for each in document["samples"]],
+        memory=[MemoryLook(**each) for each in document["memory"]],
+        faults=[Inflicted(each["what"], each["at"], each["note"]) for each in document["faults"]],
+        parity=[Parity(**each) for each in document["parity"]],
+        final_parity_ok=document["final_parity_ok"],
+        digest_looks=document["digest_looks"],
+        digests_unchanged=document["digests_unchanged"],
+        history=[
+            ViewHistory(**{**each, "missed": tuple(each["missed"])}) for each in document["history"]
+        ],
+        history_error=document["history_error"],
+        not_captured=[
+            NotCaptured(**{**each, "views": tuple(each["views"])})
+            for each in document["not_captured"]
+        ],
+        verify_lines=document["verify"],
+        verify_ok=document["verify_ok"],
+        stop_seconds=document["stop_seconds"],
+        left_behind=document["left_behind"],
     )
-    yield ""
-    yield f"**{'Everything held.' if run.held else 'Not everything held.'}**"
-    yield ""
-    yield f"- Live after {run.live_after_seconds:.0f} s, from an empty state folder."
-    yield f"- `verify`: {run.verify_lines[-1] if run.verify_lines else 'not reached'}"
-    kinds = (line for line in run.verify_lines if KINDS_IN_LEDGER in line)
-    yield from (f"  - {line.removeprefix(NOTE)}" for line in kinds)
-    yield f"- {_history_line(run)}"
-    yield f"- {_parity_line(run)}"
-    yield f"- {_memory_line(run)}"
-    left = ", ".join(run.left_behind) or "none"
-    yield f"- Stopped in {run.stop_seconds:.1f} s; processes left: {left}."
-    yield ""
-    yield from _age_lines(run)
-    yield ""
-    yield from _fault_lines(run)
-    yield ""
-    yield from _history_lines(run)
-    yield ""
-    yield from _process_lines(run)
-
-
-def _parity_line(run: LongRun) -> str:
-    made = [each for each in run.parity if not each.not_made]
-    wrong = sum(1 for each in made if each.wrong)
-    skipped = len(run.parity) - len(made)
-    took = f", {statistics.median(p.seconds for p in made):.1f} s each (median)" if made else ""
-    final = "equal" if run.final_parity_ok else "not equal"
-    return (
-        f"Views against a recomputation from the raw rows: {len(made)} checks, {wrong} with a "
-        f"difference{took}; {skipped} not made as the warehouse did not answer; after the last "
-        f"refresh: {final}."
-    )
-
-
-def _history_line(run: LongRun) -> str:
-    if not run.history:
-        return f"Views after every refresh: not compared. {run.history_error}"
-    sums = history_lines(run.history)[0]
-    return (
-        f"Materialized views after every refresh against the raw rows: {sums}; looked "
-        f"{run.digest_looks:,} times."
-    )
-
-
-def _history_lines(run: LongRun) -> Iterator[str]:
-    yield "## Views after every refresh"
-    yield ""
-    yield (
-        "Of each materialized view, count and a hash of all rows were read after every refresh; "
-        "when the run was over, one pass over the raw rows gave what they must have been. A "
-        "refresh counts if it brought something, from the first captured one to the last of the "
-        f"run; one without a digest is covered by the next, and at most {MISSED_SHARE:.0%} of a "
-        "view's may be without. Hashing every view after every refresh is part of the load under "
-        "which this run was measured."
-    )
-    yield ""
-    yield "| view | refreshes | without a digest | digests | equal |"
-    yield "| --- | --- | --- | --- | --- |"
-    for each in run.history:
-        cells = (each.refreshes, len(each.missed), each.digests, each.equal)
-        yield f"| {each.view} | {' | '.join(str(cell) for cell in cells)} |"
-    for each in run.history:
-        if each.difference:
-            yield ""
-            yield f"{each.view}: {each.difference}"
-        if not each.has_end:
-            yield ""
-            yield f"{each.view}: how capturing ended is not known, so the last may be missing."
-    yield from _not_captured_lines(run)
-
-
-def _not_captured_lines(run: LongRun) -> Iterator[str]:
-    if not run.not_captured:
-        return
-    yield ""
-    yield "Not read before the next refresh came:"
-    yield ""
-    for each in run.not_captured[:SHOWN_UNREAD]:
-        minute = (each.refreshed_at_ms / 1000 - run.live_at) / 60
-        why = " ".join(each.not_read.split())
-        yield f"- minute {minute:.1f}: {', '.join(each.views)}. {why}"
-    more = len(run.not_captured) - SHOWN_UNREAD
-    if more > 0:
-        yield f"- and {more} more"
-
-
-def _memory_line(run: LongRun) -> str:
-    totals = [look.total_mb for look in run.memory]
-    if not totals:
-        return "Memory: never looked at."
-    verdict = "within" if max(totals) <= MEMORY_AIM_MB else "above"
-    return (
-        f"Memory of the whole stack (PSS): median {statistics.median(totals) / 1073.7:.2f} GiB, "
-        f"most {max(totals) / 1073.7:.2f} GiB, {verdict} the aim of 6 GiB."
-    )
-
-
-def _age_lines(run: LongRun) -> Iterator[str]:
-    aims = f"{TABLE_AIM_SECONDS:.0f} s at the table, {VIEW_AIM_SECONDS:.0f} s at the view"
-    yield "## Age of the newest event"
-    yield ""
-    yield f"Seconds, p50 / p95 / most, of the worst table and the worst view. Aims: {aims}."
-    yield ""
-    yield "| minutes | table | view | table, recovering | view, recovering | events/s | cores |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
-    felt = in_recovery(run)
-    quarters = int((run.samples[-1].at - run.live_at) // QUARTER_SECONDS) + 1 if run.samples else 0
-    for quarter in range(quarters):
-        begin = run.live_at + quarter * QUARTER_SECONDS
-        end = begin + QUARTER_SECONDS
-        here = [(s, f) for s, f in zip(run.samples, felt, strict=True) if begin <= s.at < end]
-        calm, shaken = [s for s, f in here if not f], [s for s, f in here if f]
-        turn = " (hour's turn)" if int(begin // 3600) != int(min(end, _end(run)) // 3600) else ""
-        cells = [
-            _spread([s.table_age_seconds for s in calm]),
-            _spread([s.view_age_seconds for s in calm]),
-            _spread([s.table_age_seconds for s in shaken]),
-            _spread([s.view_age_seconds for s in shaken]),
-            f"{statistics.median(s.events_per_second for s, _ in here):,.0f}" if here else "-",
-            f"{statistics.fmean(s.machine_cpu for s, _ in here):.2f}" if here else "-",
-        ]
-        yield f"| {quarter * 15}-{quarter * 15 + 15}{turn} | {' | '.join(cells)} |"
-    unknown = sum(s.table_age_seconds is None or s.view_age_seconds is None for s in run.samples)
-    yield ""
-    yield f"{len(run.samples)} samples, {unknown} of them without an age. Cores: of all processes."
-
-
-def _end(run: LongRun) -> float:
-    return run.samples[-1].at
-
-
-def _spread(ages: Sequence[float | None]) -> str:
-    known = sorted(age for age in ages if age is not None)
-    if not known:
-        return "-"
-    p95 = known[min(len(known) - 1, int(len(known) * 0.95))]
-    return f"{statistics.median(known):.0f} / {p95:.0f} / {known[-1]:.0f}"
-
-
-def _fault_lines(run: LongRun) -> Iterator[str]:
-    yield "## Faults"
-    yield ""
-    if not run.faults:
-        yield "None in this run."
-        return
-    yield (
-        "Recovered: seconds until the worst age was under its aim, with events from after the "
-        "fault, for three samples in a row."
-    )
-    yield ""
-    yield "| minute | what | table good again | worst age | view good again | worst age |"
-    yield "| --- | --- | --- | --- | --- | --- |"
-    for fault, recovery in zip(run.faults, recoveries(run), strict=True):
-        note = f" ({fault.note})" if fault.note else ""
-        cells = (
-            recovery.table_seconds,
-            recovery.worst_table_age,
-            recovery.view_seconds,
-            recovery.worst_view_age,
-        )
-        told = " | ".join("never" if cell is None else f"{cell:.0f} s" for cell in cells)
-        yield f"| {(fault.at - run.live_at) / 60:.1f} | {fault.what}{note} | {told} |"
-
-
-def _process_lines(run: LongRun) -> Iterator[str]:
-    yield "## Processes"
-    yield ""
-    yield "| process | PSS median MB | PSS most MB | cores (mean) |"
-    yield "| --- | --- | --- | --- |"
-    for name in sorted({name for look in run.memory for name in look.pss_mb}):
-        sizes = [look.pss_mb[name] for look in run.memory if name in look.pss_mb]
-        cores = [look.cores.get(name, 0.0) for look in run.memory[1:]] or [0.0]
-        yield (
-            f"| {name} | {statistics.median(sizes):,.0f} | {max(sizes):,.0f} | "
-            f"{statistics.fmean(cores):.2f} |"
-        )

@@ -19,21 +19,28 @@ _INTO_THE_BATCH_SECONDS = 0.3
 _POLL_SECONDS = 0.02
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Inflicted:
+    """A fault that was inflicted; `at` in seconds since 1970, `note` empty if all went as told."""
+
+    what: str
+    at: float
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault; `planned_at` and `at` in seconds since 1970."""
+    """A planned fault; `planned_at` in seconds since 1970."""
 
     what: str
     planned_at: float
     how: Callable[[Settings], str]
     """Does it; what it returns is a remark, empty if all went as the words say."""
-    at: float = 0.0
-    note: str = ""
 
-    def inflict(self, settings: Settings) -> None:
+    def inflict(self, settings: Settings) -> Inflicted:
         """Does it, and notes when."""
-        self.note = self.how(settings)
-        self.at = time.time()
+        note = self.how(settings)
+        return Inflicted(self.what, time.time(), note)
 
 
 def planned_faults(begin: float, seconds: float) -> list[Fault]:

@@ -40,7 +40,7 @@ def test_a_run_that_breaks_off_stops_its_recorder(
 
     monkeypatch.setattr(long_run, "DigestRecorder", lambda _: recorder)
     monkeypatch.setattr(long_run, "_watch", broken)
-    run = LongRun({}, 4, 300, 0)
+    run = LongRun({}, 4, 300, [])
     with pytest.raises(OSError, match="no such process"):
         long_run._record(run, settings, {}, argparse.Namespace())
     assert recorder.calls == ["start", "stop"]
