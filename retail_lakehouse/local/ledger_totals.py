@@ -28,10 +28,11 @@ class RecordKind(IntEnum):
     DUPLICATE_SAME_BATCH = 4
     """Produced right after its original."""
     DUPLICATE_NEXT_BATCHES = 5
+    """Seconds later, or minutes if it has waited for a restart that did not come."""
     DUPLICATE_HALF_HOUR = 6
     DUPLICATE_HOUR_TURN = 7
     DUPLICATE_RESTART = 8
-    """2 to 8 minutes later: long enough for a job to have been restarted in between, if one was."""
+    """Sent once the topic's job ran as another process than when the original was sent."""
     DUPLICATE_PAST_HORIZON = 9
     """Of an event whose hour lies beyond the dedupe horizon when the copy is sent: it lands."""
 

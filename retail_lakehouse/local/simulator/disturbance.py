@@ -5,16 +5,20 @@ here: bodies that break the contract (`malformed.py`).
 
 A copy is only sent once its original has been acknowledged, or right behind it, so that the first
 arrival is never in doubt. Within the dedupe horizon it is a duplicate, past it a row as any other;
-near the horizon's end, where it depends on the broker's clock, none is sent.
+near the horizon's end, where it depends on the broker's clock, none is sent. Copies across a
+restart wait until the topic's job runs as another process than when the original was sent; where
+that takes too long they come without, and count as copies in a later batch.
 """
 
 import heapq
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from retail_lakehouse.contracts.reasons import Reason
 from retail_lakehouse.local.ledger_totals import LANDING_KINDS, REASON_CODES, ROW, RecordKind, Rows
+from retail_lakehouse.local.simulator.job_processes import JobProcesses, no_jobs
 from retail_lakehouse.local.simulator.malformed import spoil
 from retail_lakehouse.local.simulator.market import Integers
 from retail_lakehouse.local.simulator.options import Shares
@@ -25,6 +29,8 @@ _HOUR_MS = 60 * _MINUTE_MS
 _LATE_FROM_MS, _LATE_TO_MS = 2 * _MINUTE_MS, 72 * _HOUR_MS
 _HORIZON_MARGIN_MS = 15 * _MINUTE_MS
 _HOUR_TURN_WITHIN_MS = 20 * _MINUTE_MS
+_RESTART_WITHIN_MS = 8 * _MINUTE_MS
+_SPREAD_MS = 30_000
 _OTHER_SPELLING_SHARE = 0.3
 
 _DUPLICATE_WEIGHTS: dict[RecordKind, float] = {
@@ -59,21 +65,28 @@ class _Copy:
     """What the ledger adds up if the copy is a row: the halves of its content hash."""
     event_time_ms: int = field(compare=False)
     original_batch: int = field(compare=False)
+    job: Hashable = field(compare=False)
+    """The process of the topic's job when the original was sent."""
 
 
 class Disturbance:
     """Disturbs batches by their shares and keeps the copies that are to come."""
 
-    def __init__(self, shares: Shares, dedupe_horizon_hours: int) -> None:
+    def __init__(
+        self, shares: Shares, dedupe_horizon_hours: int, look_at_jobs: JobProcesses = no_jobs
+    ) -> None:
         self._shares = shares
         self._horizon_ms = dedupe_horizon_hours * _HOUR_MS
+        self._look_at_jobs = look_at_jobs
+        self._jobs: Mapping[int, Hashable] = {}
         self._copies: list[_Copy] = []
+        self._until_restart: list[_Copy] = []
         self._number = 0
 
     @property
     def waiting(self) -> int:
         """Copies that wait for their time."""
-        return len(self._copies)
+        return len(self._copies) + len(self._until_restart)
 
     @property
     def fresh_share(self) -> float:
@@ -118,6 +131,8 @@ class Disturbance:
 
     def due(self, now_ms: int, acknowledged_batch: int, at_most: int) -> Batch:
         """The copies whose time has come and whose originals are acknowledged."""
+        self._jobs = self._look_at_jobs()
+        self._release(now_ms)
         batch = Batch([], [], np.zeros(0, dtype=ROW))
         rows: list[tuple[int, int, int, int, int]] = []
         held_back: list[_Copy] = []
@@ -140,6 +155,24 @@ class Disturbance:
         """Drops the copies of a batch of which a record may not have arrived."""
         self._copies = [copy for copy in self._copies if copy.original_batch != batch]
         heapq.heapify(self._copies)
+        waiting = self._until_restart
+        self._until_restart = [copy for copy in waiting if copy.original_batch != batch]
+
+    def _release(self, now_ms: int) -> None:
+        """Lets go of the copies that waited for a restart, and of those that did so in vain."""
+        waiting = []
+        for copy in self._until_restart:
+            job = self._jobs.get(copy.topic)
+            if None not in (job, copy.job) and job != copy.job:
+                # Not all in one instant: they would push the new events out of the batch.
+                copy.due_ms = now_ms + copy.number % _SPREAD_MS
+                heapq.heappush(self._copies, copy)
+            elif copy.due_ms <= now_ms:
+                copy.kind = RecordKind.DUPLICATE_NEXT_BATCHES
+                heapq.heappush(self._copies, copy)
+            else:
+                waiting.append(copy)
+        self._until_restart = waiting
 
     def _duplicates(
         self,
@@ -172,7 +205,7 @@ class Disturbance:
             elif kind is RecordKind.DUPLICATE_HALF_HOUR:
                 due = now_ms + 30 * _MINUTE_MS
             elif kind is RecordKind.DUPLICATE_RESTART:
-                due = now_ms + int(rng.integers(2 * _MINUTE_MS, 8 * _MINUTE_MS))
+                due = now_ms + _RESTART_WITHIN_MS
             elif kind is RecordKind.DUPLICATE_PAST_HORIZON:
                 due = now_ms + int(rng.integers(60_000))
             else:
@@ -196,10 +229,22 @@ class Disturbance:
         is_row = kind in LANDING_KINDS
         digest = (int(spelled.digests[i, 0]), int(spelled.digests[i, 1])) if is_row else (0, 0)
         copy = _Copy(
-            due_ms, self._number, topic, kind, spelled.keys[i], body, digest, event_time_ms, batch
+            due_ms,
+            self._number,
+            topic,
+            kind,
+            spelled.keys[i],
+            body,
+            digest,
+            event_time_ms,
+            batch,
+            self._jobs.get(topic),
         )
         self._number += 1
-        heapq.heappush(self._copies, copy)
+        if kind is RecordKind.DUPLICATE_RESTART:
+            self._until_restart.append(copy)
+        else:
+            heapq.heappush(self._copies, copy)
 
     def _is_certain(self, kind: RecordKind, event_time_ms: int, at_ms: int) -> bool:
         """Whether a copy that is sent then is what its kind says, clocks a little apart or not."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from retail_lakehouse.burst import Burst
+from retail_lakehouse.local.simulator.job_processes import JobProcesses, jobs_of, no_jobs
 from retail_lakehouse.settings import Settings
 
 LEDGER_FOLDER = "ledger"
@@ -40,6 +41,8 @@ class SimulatorOptions:
     burst: Burst | None = None
     seed: int = 1
     dedupe_horizon_hours: int = 24
+    look_at_jobs: JobProcesses = no_jobs
+    """Tells when a streaming job has been restarted, for the copies that are to come after it."""
     duration_seconds: float | None = None
     max_events: int | None = None
 
@@ -59,6 +62,7 @@ class SimulatorOptions:
                 burst=settings.burst,
                 seed=settings.simulator_seed,
                 dedupe_horizon_hours=settings.dedupe_horizon_hours,
+                look_at_jobs=jobs_of(settings.root),
             ),
             **changes,
         )

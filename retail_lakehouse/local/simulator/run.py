@@ -124,7 +124,9 @@ class _Run:
         self._ledger = ledger
         self._stop = stop
         self._clock = clock
-        self._disturbance = Disturbance(options.shares, options.dedupe_horizon_hours)
+        self._disturbance = Disturbance(
+            options.shares, options.dedupe_horizon_hours, options.look_at_jobs
+        )
         self._maker = BatchMaker(options.seed, ledger.ledger_id, self._disturbance)
         self._delivery = Delivery(options.kafka, ledger, self._disturbance.forget)
         self._stock_path = options.ledger_folder / _STOCK_FILE

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter, defaultdict
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,10 @@ from retail_lakehouse.contracts.judge import Bad, Good, judge
 from retail_lakehouse.contracts.reasons import PRECEDENCE, Reason
 from retail_lakehouse.contracts.reference_data import stores
 from retail_lakehouse.local.ledger_totals import DUPLICATE_KINDS, GOOD_KINDS, RecordKind
+from retail_lakehouse.local.process_record import write_record
+from retail_lakehouse.local.processes import record_path
 from retail_lakehouse.local.simulator.disturbance import Batch, Disturbance
+from retail_lakehouse.local.simulator.job_processes import jobs_of
 from retail_lakehouse.local.simulator.malformed import (
     ADAPTABLE_CASES,
     SPOILERS,
@@ -224,7 +229,9 @@ def test_money_keeps_all_its_digits_in_every_spelling() -> None:
 
 
 def test_copies_come_in_their_time_after_their_original_and_clear_of_the_horizon() -> None:
-    disturbing = Disturbance(FAULTS, dedupe_horizon_hours=24)
+    jobs = {0: 17, 1: 18, 2: 19}
+    disturbing = Disturbance(FAULTS, 24, look_at_jobs=jobs.copy)
+    disturbing.due(0, acknowledged_batch=-1, at_most=0)
     making = maker(disturbance=disturbing)
     begin = NOW_MS // _HOUR_MS * _HOUR_MS + 50 * 60_000
     first_seen: dict[tuple[int, str], tuple[int, tuple[str, str | None]]] = {}
@@ -235,9 +242,11 @@ def test_copies_come_in_their_time_after_their_original_and_clear_of_the_horizon
             if isinstance(verdict, Good):
                 key = (topic, str(verdict.values["event_id"]))
                 first_seen.setdefault(key, (at, (verdict.canonical, verdict.extra)))
-    assert not len(disturbing.due(begin + 2 * _HOUR_MS, acknowledged_batch=-1, at_most=9).rows)
+    assert not len(disturbing.due(begin + 60_000, acknowledged_batch=-1, at_most=9).rows)
     delays = defaultdict(list)
     for at in range(begin + 5_000, begin + 40 * 60_000, 1_000):
+        if at == begin + 180_000:
+            jobs[0] = 20
         batch = disturbing.due(at, acknowledged_batch=19, at_most=10_000)
         for row, verdict in zip(batch.rows, _verdicts(batch, at), strict=True):
             assert isinstance(verdict, Good)
@@ -254,15 +263,41 @@ def test_copies_come_in_their_time_after_their_original_and_clear_of_the_horizon
             else:
                 assert at - hour < 24 * _HOUR_MS - _MARGIN_MS
             delays[kind].append((at - arrived) / 1_000)
+            if kind is RecordKind.DUPLICATE_RESTART:
+                assert row["topic"] == 0
     assert disturbing.waiting == 0
     later = {*DUPLICATE_KINDS[1:], RecordKind.DUPLICATE_PAST_HORIZON}
     assert set(delays) == {RecordKind.CONFLICT, *later}
     assert max(delays[RecordKind.DUPLICATE_PAST_HORIZON]) <= 66
-    assert max(delays[RecordKind.DUPLICATE_NEXT_BATCHES]) <= 61
-    assert min(delays[RecordKind.DUPLICATE_RESTART]) >= 119
+    # The one job was restarted after three minutes; copies of the other topics waited in vain.
+    assert min(delays[RecordKind.DUPLICATE_RESTART]) > 174
+    assert max(delays[RecordKind.DUPLICATE_RESTART]) < 212
+    in_next_batches = delays[RecordKind.DUPLICATE_NEXT_BATCHES]
+    assert [delay for delay in in_next_batches if 61 < delay < 480] == []
+    assert 480 <= max(in_next_batches) <= 481
     assert min(delays[RecordKind.DUPLICATE_HALF_HOUR]) >= 1_799
     # The last of the twenty batches was ten minutes less five seconds before the turn.
     assert min(delays[RecordKind.DUPLICATE_HOUR_TURN]) > 595
+
+
+def test_a_job_is_another_one_when_its_record_names_another_process(tmp_path: Path) -> None:
+    look = jobs_of(tmp_path)
+    assert look() == {}
+    path = record_path(tmp_path, EVENTS[1].name)
+    path.parent.mkdir()
+    own, parent = os.getpid(), os.getppid()
+    seen = [(write_record(path, pid, {}), look()) for pid in (own, own, parent)]
+    assert [list(jobs) for _, jobs in seen] == [[1]] * 3
+    assert seen[0][1] == seen[1][1] != seen[2][1]
+
+
+def test_a_failed_batch_takes_the_copies_along_that_wait_for_a_restart() -> None:
+    disturbing = Disturbance(Shares(0.0, 0.0, 0.5), dedupe_horizon_hours=24)
+    maker(disturbance=disturbing).batch(3, 1_000, NOW_MS - 250, NOW_MS)
+    assert disturbing._until_restart
+    assert disturbing.waiting > len(disturbing._until_restart)
+    disturbing.forget(3)
+    assert disturbing.waiting == 0
 
 
 def test_a_copy_that_the_horizon_overtakes_while_it_waits_is_not_sent() -> None:
