@@ -34,7 +34,8 @@ class TableLook:
 
     `first` and `last` are the oldest and newest marked snapshot of the last hour that are still
     retained; `last` may be older when nothing was committed within the hour. `read_since_ms` is by
-    partition, and misses those that nothing of the hour advanced.
+    partition, and misses those that nothing of the hour advanced. All of them are of the topic id
+    of the last mark.
     """
 
     first: "MarkedSnapshot | None"
@@ -113,6 +114,9 @@ def _table_look(table: "Table", at_ms: int) -> TableLook | str:
                 continue
             last = last or snapshot
             if snapshot.timestamp_ms < at_ms - HOUR_MS:
+                break
+            if last.mark is not None and snapshot.mark.topic_id != last.mark.topic_id:
+                # The topic was made again: totals and offsets on either side do not compare.
                 break
             first = snapshot
             marks.append(snapshot.mark)
