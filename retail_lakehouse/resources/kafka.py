@@ -12,6 +12,8 @@ from retail_lakehouse.resources.platform import PlatformResource
 
 if TYPE_CHECKING:
     from retail_lakehouse.kafka.admin import TopicDescription
+    from retail_lakehouse.kafka.connection import ClientConfig
+    from retail_lakehouse.settings import Settings
 
 
 class KafkaResource(PlatformResource):
@@ -22,7 +24,8 @@ class KafkaResource(PlatformResource):
     )
     client_config: dict[str, str] = Field(
         default_factory=dict,
-        description="librdkafka settings besides the address, such as those of signing in.",
+        description="librdkafka settings besides the address; no secrets: the UI shows them. "
+        "Signing in to MSK is not among them: the role of the process does that.",
     )
 
     def describe(self) -> "dict[str, TopicDescription | str]":
@@ -38,8 +41,11 @@ class KafkaResource(PlatformResource):
         )
 
         settings = self.platform()
-        config = {"bootstrap.servers": settings.kafka_bootstrap, **self.client_config}
         names = [topic.name for topic in settings.topics]
+        try:
+            config = self._client_config(settings)
+        except KafkaRefusedError as error:
+            return dict.fromkeys(names, str(error))
         try:
             described = describe_topics(config, names, self.timeout_seconds)
             return {topic.name: topic for topic in described}
@@ -54,3 +60,14 @@ class KafkaResource(PlatformResource):
             return answers
         except (KafkaRefusedError, KafkaUnreachableError) as error:
             return dict.fromkeys(names, str(error))
+
+    def _client_config(self, settings: "Settings") -> "ClientConfig":
+        from retail_lakehouse.kafka.msk_iam import iam_client_config
+
+        # Made anew for each look, and never part of the resource: Dagster shows what that holds.
+        signing_in = {} if settings.is_local else iam_client_config(settings.aws_region)
+        return {
+            "bootstrap.servers": settings.kafka_bootstrap,
+            **signing_in,
+            **self.client_config,
+        }
