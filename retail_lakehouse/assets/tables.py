@@ -146,6 +146,7 @@ def _spec(contract: TableContract, settings: Settings) -> dg.AssetSpec:
             f"retail_lakehouse/contracts/data/{contract.name}.csv", "The data"
         )
     if contract.kind == "events":
+        # Judges the last materialization: `still_fresh.py` makes one where nothing waits.
         policy = dg.FreshnessPolicy.time_window(
             fail_window=timedelta(seconds=SERVICE_LEVELS.serving_lag_seconds),
             warn_window=timedelta(

@@ -225,6 +225,7 @@ def plain_view_specs(settings: Settings) -> list[dg.AssetSpec]:
 def _spec(view: ViewContract, settings: Settings) -> dg.AssetSpec:
     policy = None
     if view.is_materialized:
+        # Judges the last materialization: `still_fresh.py` makes one where nothing waits.
         policy = dg.FreshnessPolicy.time_window(
             fail_window=timedelta(seconds=SERVICE_LEVELS.serving_lag_seconds),
             warn_window=timedelta(

@@ -11,8 +11,10 @@ import dagster as dg
 
 from retail_lakehouse.assets.keys import view_key
 from retail_lakehouse.assets.plain_views import plain_view_materialization, plain_views_over
+from retail_lakehouse.assets.still_fresh import quiet_view, report_is_due
 from retail_lakehouse.assets.stream import now_ms
 from retail_lakehouse.assets.views import (
+    BaseLook,
     due_views,
     look_at_bases,
     refresh_and_record,
@@ -84,6 +86,7 @@ def views_sensor(settings: Settings) -> dg.SensorDefinition:
         at, records = now_ms(), read_records(settings.root)
         refreshed = {view.asset_key.path[-1] for view in events}
         events += _plain_views(refreshed, records, read_row_counts(settings.root), memory, at)
+        events += _quiet_views(bases, records, settings.refresh_seconds, memory, at)
         judged = judge_views(bases, records, outages, at)
         events += check_events(judged, memory, at)
         return dg.SensorResult(
@@ -108,3 +111,24 @@ def _plain_views(
         for view in (plain_views_over(refreshed) if refreshed else [])
         if memory.edge(view.qualified_name, "shown", at_ms) is not Edge.PERSISTING
     ]
+
+
+def _quiet_views(
+    bases: Mapping[str, BaseLook | str],
+    records: Mapping[str, ViewRecord],
+    interval_seconds: int,
+    memory: Memory,
+    at_ms: int,
+) -> list[dg.AssetMaterialization]:
+    """Reports of the views that were not refreshed for long because nothing waits for them."""
+    reported: dict[str, int] = memory.facts.setdefault("quiet_views_ms", {})
+    events = []
+    for view in MATERIALIZED_VIEWS:
+        record = records.get(view.name)
+        last = max(record.refreshed_at_ms if record else 0, reported.get(view.name, 0))
+        if report_is_due(last, interval_seconds, at_ms):
+            report = quiet_view(view, record, bases, at_ms)
+            if report is not None:
+                events.append(report)
+                reported[view.name] = at_ms
+    return events

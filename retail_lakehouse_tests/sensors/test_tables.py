@@ -12,7 +12,7 @@ from retail_lakehouse.sensors.tables import tables_sensor
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.marks import MarkedSnapshot
 from retail_lakehouse_tests.contracts.test_mark import example_mark
-from retail_lakehouse_tests.resources.fakes import Lakehouse
+from retail_lakehouse_tests.resources.fakes import FakeKafka, Lakehouse
 from retail_lakehouse_tests.sensors.conftest import Tick
 
 INVENTORY = table_key(event_table("inventory"))
@@ -27,7 +27,7 @@ def test_several_snapshots_are_one_materialization_with_summed_rows(
 ) -> None:
     first = lakehouse.commit("inventory", 3, quarantined=1)
     second = lakehouse.commit("inventory", 4, duplicates=2)
-    result = tick(tables_sensor(settings), iceberg=lakehouse.resource())
+    result = tick(tables_sensor(settings), iceberg=lakehouse.resource(), kafka=FakeKafka())
 
     (event,) = result.asset_events
     assert event.asset_key == INVENTORY
@@ -65,8 +65,8 @@ def test_a_tick_without_a_new_snapshot_reports_nothing(
 ) -> None:
     lakehouse.commit("inventory", 3)
     sensor = tables_sensor(settings)
-    tick(sensor, iceberg=lakehouse.resource())
-    result = tick(sensor, iceberg=lakehouse.resource())
+    tick(sensor, iceberg=lakehouse.resource(), kafka=FakeKafka())
+    result = tick(sensor, iceberg=lakehouse.resource(), kafka=FakeKafka())
     assert result.asset_events == []
 
 
@@ -75,9 +75,9 @@ def test_only_what_came_since_the_last_tick_is_counted(
 ) -> None:
     sensor = tables_sensor(settings)
     lakehouse.commit("inventory", 3)
-    tick(sensor, iceberg=lakehouse.resource())
+    tick(sensor, iceberg=lakehouse.resource(), kafka=FakeKafka())
     lakehouse.commit("inventory", 5)
-    (event,) = tick(sensor, iceberg=lakehouse.resource()).asset_events
+    (event,) = tick(sensor, iceberg=lakehouse.resource(), kafka=FakeKafka()).asset_events
     assert values(event)["rows_added"] == 5
 
 
@@ -88,7 +88,9 @@ def test_event_and_quarantine_tables_are_reported_apart(
     lakehouse.commit("inventory", 1, contract=quarantine_table("inventory"))
     keys = [
         e.asset_key
-        for e in tick(tables_sensor(settings), iceberg=lakehouse.resource()).asset_events
+        for e in tick(
+            tables_sensor(settings), iceberg=lakehouse.resource(), kafka=FakeKafka()
+        ).asset_events
     ]
     assert keys == [INVENTORY, table_key(quarantine_table("inventory"))]
 
@@ -97,7 +99,9 @@ def test_a_clock_that_is_ahead_does_not_make_a_table_look_fresh(
     settings: Settings, lakehouse: Lakehouse, tick: Tick
 ) -> None:
     lakehouse.commit("inventory", 1, age_seconds=100, ahead_seconds=500)
-    (event,) = tick(tables_sensor(settings), iceberg=lakehouse.resource()).asset_events
+    (event,) = tick(
+        tables_sensor(settings), iceberg=lakehouse.resource(), kafka=FakeKafka()
+    ).asset_events
     assert values(event)["age_seconds"] >= 100
 
 
@@ -106,13 +110,13 @@ def test_an_expired_cursor_snapshot_is_a_gap_and_no_error(
 ) -> None:
     sensor = tables_sensor(settings)
     reported = lakehouse.commit("inventory", 1)
-    tick(sensor, iceberg=lakehouse.resource())
+    tick(sensor, iceberg=lakehouse.resource(), kafka=FakeKafka())
     expired = lakehouse.commit("inventory", 2)
     lakehouse.commit("inventory", 4)
     table = lakehouse.table("inventory")
     table.maintenance.expire_snapshots().by_ids([reported, expired]).commit()
 
-    (event,) = tick(sensor, iceberg=lakehouse.resource()).asset_events
+    (event,) = tick(sensor, iceberg=lakehouse.resource(), kafka=FakeKafka()).asset_events
     told = values(event)
     assert str(reported) in told["gap"]
     assert told["rows_added"] == 4
@@ -123,7 +127,7 @@ def test_a_dimension_that_cannot_be_loaded_is_named_beside_what_was_reported(
     settings: Settings, lakehouse: Lakehouse, tick: Tick
 ) -> None:
     lakehouse.commit("inventory", 3)
-    result = tick(tables_sensor(settings), iceberg=lakehouse.resource())
+    result = tick(tables_sensor(settings), iceberg=lakehouse.resource(), kafka=FakeKafka())
     for dimension in DIMENSIONS:
         assert f"The table {dimension.qualified_name} does not exist" in str(result.skip_reason)
     assert "1 tables have new data" in str(result.skip_reason)
@@ -132,7 +136,9 @@ def test_a_dimension_that_cannot_be_loaded_is_named_beside_what_was_reported(
 def test_a_missing_catalog_is_a_sentence_and_is_not_made_by_looking(
     settings: Settings, tick: Tick
 ) -> None:
-    result = tick(tables_sensor(settings), iceberg=IcebergCatalogResource.of(settings))
+    result = tick(
+        tables_sensor(settings), iceberg=IcebergCatalogResource.of(settings), kafka=FakeKafka()
+    )
     assert "There is no catalog" in str(result.skip_reason)
     assert not settings.catalog_db.exists()
 
@@ -142,13 +148,13 @@ def test_a_compaction_is_no_news_and_hides_none(
 ) -> None:
     sensor = tables_sensor(settings)
     lakehouse.commit("inventory", 3)
-    tick(sensor, iceberg=lakehouse.resource())
+    tick(sensor, iceberg=lakehouse.resource(), kafka=FakeKafka())
     lakehouse.replace("inventory")
-    assert tick(sensor, iceberg=lakehouse.resource()).asset_events == []
+    assert tick(sensor, iceberg=lakehouse.resource(), kafka=FakeKafka()).asset_events == []
 
     committed = lakehouse.commit("inventory", 2)
     lakehouse.replace("inventory")
-    (event,) = tick(sensor, iceberg=lakehouse.resource()).asset_events
+    (event,) = tick(sensor, iceberg=lakehouse.resource(), kafka=FakeKafka()).asset_events
     assert values(event)["rows_added"] == 2
     assert isinstance(event, dg.AssetMaterialization)
     assert event.tags == {"dagster/data_version": str(committed)}
