@@ -33,6 +33,7 @@ from retail_lakehouse.contracts.views import (
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.warehouse import WarehouseResource
 from retail_lakehouse.settings import Settings
+from retail_lakehouse.tables.landing import waiting_since_ms
 from retail_lakehouse.warehouse.refresh_record import ViewRecord, read_row_counts, write_records
 
 if TYPE_CHECKING:
@@ -60,12 +61,7 @@ class BaseLook:
 
         An hour ago at most: longer than any service level.
         """
-        first = None
-        for snapshot_id, arrived_ms in self.arrivals:
-            if snapshot_id == served:
-                break
-            first = arrived_ms
-        return first
+        return waiting_since_ms(self.arrivals, served)
 
 
 def look_at_bases(iceberg: IcebergCatalogResource) -> dict[str, BaseLook | str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +55,8 @@ class TableFacts:
 
     `newest_ms` is the newest least(event time, broker time) that has landed, in epoch
     milliseconds; `events_per_second` what its writer read over the last minute. Totals count
-    since the topic began. A table without a mark has None and 0.
+    since the topic began. A table without a mark has None and 0. `arrivals` are (snapshot id, epoch
+    ms) of its retained data snapshots, newest first.
     """
 
     name: str
@@ -70,6 +71,7 @@ class TableFacts:
     landed: int
     quarantined: int
     duplicates: int
+    arrivals: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ class ViewFacts:
     """One view as its last refresh left it; None where nothing is known. Times in epoch ms.
 
     A plain view is as fresh as the oldest of the materialized views that it reads. `counted_ms` is
-    when its `rows` were counted, which is not with every refresh.
+    when its `rows` were counted, which is not with every refresh. `base_snapshots` is the data
+    snapshot of each table, by its name in the contract, that a materialized view shows.
     """
 
     name: str
@@ -88,6 +91,7 @@ class ViewFacts:
     refreshed_ms: int | None
     refresh_seconds: float | None
     state: str
+    base_snapshots: Mapping[str, int | None] = field(default_factory=dict)
 
 
 def read_topics(settings: Settings) -> list[TopicFacts]:
@@ -210,6 +214,7 @@ def _table_facts(
         landed=total.landed if total else 0,
         quarantined=total.quarantined if total else 0,
         duplicates=total.duplicates if total else 0,
+        arrivals=tuple((s.snapshot_id, s.timestamp_ms) for s in reversed(snapshots) if s.is_news),
     )
 
 
@@ -238,4 +243,5 @@ def _view_facts(
         refreshed_ms=min(refreshed) if refreshed and len(refreshed) == len(sources) else None,
         refresh_seconds=record.duration_seconds if record else None,
         state=record.refresh_status if record else "",
+        base_snapshots=record.base_snapshots if record else {},
     )

@@ -35,7 +35,7 @@ from retail_lakehouse.local.facts import (
 )
 from retail_lakehouse.local.stack import JOBS, PROCESS_NAMES
 from retail_lakehouse.settings import LOOPBACK, Settings
-from retail_lakehouse.tables.landing import landed_until, waiting_records
+from retail_lakehouse.tables.landing import landed_until, waiting_records, waiting_since_ms
 
 Json = dict[str, object]
 
@@ -80,7 +80,7 @@ def collect_status(settings: Settings) -> Json:
     now_ms = time.time() * 1000
     line = pulse(tables, views, now_ms)
     if about is not None:
-        problems += _late(views, now_ms)
+        problems += late_views(views, tables, topics, now_ms)
     return {
         "state_dir": str(settings.root),
         "supervisor": about,
@@ -191,14 +191,35 @@ def _tables(settings: Settings, problems: list[str]) -> list[TableFacts]:
         return []
 
 
-def _late(views: Sequence[ViewFacts], now_ms: float) -> list[str]:
+def late_views(
+    views: Sequence[ViewFacts],
+    tables: Sequence[TableFacts],
+    topics: Sequence[TopicFacts],
+    now_ms: float,
+) -> list[str]:
+    """The sentence about materialized views that miss the serving lag; none where all keep it.
+
+    Late is what waits: data that landed longer ago than that and is not shown, or records that
+    have not landed while what is shown is older than that. A quiet night makes nothing late.
+    """
     limit = SERVICE_LEVELS.serving_lag_seconds
-    late = [
-        view.name
-        for view in views
-        if view.materialized and (age := _age(view.newest_ms, now_ms)) is not None and age > limit
-    ]
-    return [f"What these views show is older than {limit} s: {', '.join(late)}."] if late else []
+    by_name = {table.name: table for table in tables}
+    bases = {each.name: by_name.get(each.qualified_name) for each in EVENT_TABLES}
+    late = []
+    for view in (each for each in views if each.materialized):
+        age = _age(view.newest_ms, now_ms)
+        for name, served in view.base_snapshots.items():
+            base = bases.get(name)
+            if base is None:
+                continue
+            waits = _age(waiting_since_ms(base.arrivals, served), now_ms)
+            is_unserved = waits is not None and waits > limit
+            if is_unserved or (age is not None and age > limit and _lag(base, topics)):
+                late.append(view.name)
+                break
+    if not late:
+        return []
+    return [f"These views show nothing of the last {limit} s, and more waits: {', '.join(late)}."]
 
 
 def _process_json(status: ProcessStatus) -> Json:

@@ -50,6 +50,20 @@ def read_since_ms(newest_first: Iterable[Mark]) -> dict[int, int]:
     return since
 
 
+def waiting_since_ms(arrivals: Iterable[tuple[int, int]], served: int | None) -> int | None:
+    """When the first data came that a view which serves the snapshot `served` does not show.
+
+    `arrivals` are (snapshot id, epoch ms) of the table's data snapshots, newest first. Where
+    `served` is not among them it is the oldest of them; None where the view shows everything.
+    """
+    first = None
+    for snapshot_id, arrived_ms in arrivals:
+        if snapshot_id == served:
+            break
+        first = arrived_ms
+    return first
+
+
 def newest_landed_ms(mark: Mark) -> int | None:
     """The newest `least(event time, broker time)` that a mark's batch landed, from above.
 

@@ -6,18 +6,26 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from retail_lakehouse.contracts.mark import Counts, Mark, MarkError, MarkKind, TimeRange
+from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
 from retail_lakehouse.contracts.tables import TABLES
 from retail_lakehouse.contracts.topics import TOPICS
 from retail_lakehouse.contracts.views import VIEWS
 from retail_lakehouse.local import facts
-from retail_lakehouse.local.facts import TableFacts, ViewFacts, events_per_second, read_views
+from retail_lakehouse.local.facts import (
+    TableFacts,
+    TopicFacts,
+    ViewFacts,
+    events_per_second,
+    read_views,
+)
 from retail_lakehouse.local.live import what_is_missing
-from retail_lakehouse.local.status import collect_status, pulse
+from retail_lakehouse.local.status import collect_status, late_views, pulse
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.catalog import open_catalog, prepare_catalog
 from retail_lakehouse.tables.evolve import ensure_tables
@@ -35,6 +43,7 @@ def table(name: str, newest_ms: int | None, **numbers: int) -> TableFacts:
         committed_ms=newest_ms,
         mark=None,
         events_per_second=10.0,
+        arrivals=(),
         **known,
     )
 
@@ -93,6 +102,36 @@ def test_an_age_is_unknown_while_one_table_has_no_event() -> None:
     line = pulse([table("a", 90_000), table("b", None)], [], now_ms=100_000)
     assert line.table_age_seconds is None
     assert line.view_age_seconds is None
+
+
+NOW = 10_000_000
+LIMIT_MS = SERVICE_LEVELS.serving_lag_seconds * 1000
+OLD = NOW - 10 * LIMIT_MS
+
+
+def late(*, served: int | None, arrivals: list[tuple[int, int]], waiting: int) -> bool:
+    """Whether a view of ten times the serving lag's age counts as late."""
+    base = replace(table("inventory_events", OLD), arrivals=tuple(arrivals))
+    topic = TopicFacts("retail.inventory.events", "i", {0: 0}, {0: waiting})
+    shown = replace(view(OLD), base_snapshots={"inventory_events": served})
+    return bool(late_views([shown, view(OLD, materialized=False)], [base], [topic], NOW))
+
+
+def test_a_view_that_shows_everything_is_not_late_however_old_that_is() -> None:
+    assert not late(served=2, arrivals=[(2, OLD), (1, OLD - 5)], waiting=0)
+
+
+def test_a_view_is_late_when_data_has_waited_for_longer_than_promised() -> None:
+    assert late(served=1, arrivals=[(3, NOW), (2, NOW - LIMIT_MS - 1_000), (1, OLD)], waiting=0)
+    assert late(served=None, arrivals=[(2, NOW - LIMIT_MS - 1_000)], waiting=0)
+
+
+def test_the_first_data_after_a_quiet_night_does_not_make_a_view_late() -> None:
+    assert not late(served=1, arrivals=[(2, NOW - 5_000), (1, OLD)], waiting=0)
+
+
+def test_a_view_is_late_while_records_wait_that_would_be_newer() -> None:
+    assert late(served=2, arrivals=[(2, OLD)], waiting=1)
 
 
 def test_a_plain_view_is_as_fresh_as_the_oldest_that_it_reads(tmp_path: Path) -> None:
