@@ -6,7 +6,6 @@ needs the network. Doesn't belong here: printing (`commands/doctor.py`).
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -14,11 +13,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
 from retail_lakehouse.local import ports
+from retail_lakehouse.local.jars import whole_jars
 from retail_lakehouse.local.stack import PROCESS_NAMES
 from retail_lakehouse.local.supervisor import holder_pid
 from retail_lakehouse.settings import ENV_PREFIX, Settings
@@ -158,7 +157,8 @@ def _own_pids(settings: Settings) -> set[int]:
 
 def _jars(settings: Settings) -> list[Finding]:
     folder = settings.cache / "jars"
-    broken = [str(each.parent) for each in folder.glob("*/manifest.json") if not _is_whole(each)]
+    cached = [each.parent for each in folder.glob("*/manifest.json")]
+    broken = [str(each) for each in cached if whole_jars(each) is None]
     partial = [str(each) for each in folder.glob("*.partial")]
     if broken:
         fix = f"Remove {', '.join(broken)}; the next start fetches it again."
@@ -166,17 +166,8 @@ def _jars(settings: Settings) -> list[Finding]:
     if partial and holder_pid(settings.root) is None:
         fix = f"Start again: it goes on from there. If it fails, remove {', '.join(partial)}."
         return [Finding("Jars", False, "a fetch was interrupted", fix)]
-    whole = len(list(folder.glob("*/manifest.json")))
-    seen = f"{whole} sets in {folder}" if whole else "none yet; the first start fetches them"
+    seen = f"{len(cached)} sets in {folder}" if cached else "none yet; the first start fetches them"
     return [Finding("Jars", True, seen)]
-
-
-def _is_whole(manifest: Path) -> bool:
-    try:
-        sizes = json.loads(manifest.read_text())["bytes_by_jar"]
-        return all((manifest.parent / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, KeyError, AttributeError):
-        return False
 
 
 def _leftovers(settings: Settings) -> list[Finding]:

@@ -130,13 +130,13 @@ def resolve(
     cancelled = cancelled or threading.Event()
     root = (cache_dir / "jars").absolute()
     folder = root / f"{kind}-{_fingerprint(kind)}"
-    known = _read_manifest(folder)
+    known = whole_jars(folder)
     if known is not None:
         return known
 
     root.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(root / f"{kind}.lock", timeout_seconds):
-        known = _read_manifest(folder)  # another process may have fetched while this one waited
+        known = whole_jars(folder)  # another process may have fetched while this one waited
         if known is not None:
             return known
         logger.info("Fetching the %s jars into %s; this is done once.", kind, folder)
@@ -151,7 +151,7 @@ def resolve(
             shutil.rmtree(work)
             _fetch(kind, work, cache_dir, java, environ, deadline, cancelled)
         _publish(work, folder)
-        jars = _read_manifest(folder)
+        jars = whole_jars(folder)
     if jars is None:
         raise JarsUnavailableError(
             f"The {kind} jars in {folder} changed while they were being written. "
@@ -209,8 +209,8 @@ def _fingerprint(kind: JarKind) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _read_manifest(folder: Path) -> list[Path] | None:
-    """Give the jars if every one that the manifest names is there in full, else None."""
+def whole_jars(folder: Path) -> list[Path] | None:
+    """The jars of a cached folder if all that its manifest names are there in full, else None."""
     try:
         sizes: dict[str, int] = json.loads((folder / _MANIFEST).read_text())["bytes_by_jar"]
         complete = all((folder / name).stat().st_size == size for name, size in sizes.items())
