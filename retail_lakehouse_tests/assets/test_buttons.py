@@ -98,6 +98,18 @@ def test_evaluate_judges_by_the_same_look_as_the_sensor(lakehouse: Lakehouse) ->
     assert evaluation.passed
 
 
+def test_the_checks_of_one_view_are_evaluated_without_those_of_the_others(
+    lakehouse: Lakehouse,
+) -> None:
+    lakehouse.commit("inventory", 10)
+    key = view_key(MATERIALIZED_VIEWS[0])
+    result = run(lakehouse, dg.AssetSelection.checks_for_assets(key))
+    assert result.success
+    told = {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
+    assert told == {"serving_lag": True, "refreshed_incrementally": True}
+    assert {each.asset_key for each in result.get_asset_check_evaluations()} == {key}
+
+
 def test_streaming_jobs_are_asked_for_and_never_spawned(lakehouse: Lakehouse) -> None:
     jobs = FakeJobs()
     defs = build_defs(lakehouse.settings, streaming_jobs=jobs)

@@ -195,6 +195,8 @@ def test_quarantine_share_is_that_of_the_window_and_not_since_ever(bad: int, pas
     assert verdict.passed is passed
     assert verdict.figures["read"] == 1_000
     assert verdict.figures["quarantined"] == bad
+    # The window begins with the oldest mark's own batch, as its records do.
+    assert verdict.figures["window_minutes"] == pytest.approx(31.6)
 
 
 def test_a_table_that_was_never_written_has_no_share() -> None:

@@ -15,6 +15,8 @@ from retail_lakehouse.checks.judges import (
 from retail_lakehouse.checks.view_judges import judge_serving_lag
 from retail_lakehouse.contracts.events import INVENTORY
 from retail_lakehouse.contracts.topics import TOPICS
+from retail_lakehouse.resources.job_runs import JobRun, JobState
+from retail_lakehouse.settings import Settings
 from retail_lakehouse_tests.checks import test_view_judges as views
 from retail_lakehouse_tests.checks.test_judges import AT, LEVELS, SETTINGS, mark, snapshot, stream
 
@@ -32,6 +34,56 @@ def test_a_job_is_not_stalled_at_the_last_moment_of_its_patience() -> None:
     assert judge_job(stream(end=150, committed_ago=30), "inventory", SETTINGS, LEVELS).passed
     late = judge_job(stream(end=150, committed_ago=30.1), "inventory", SETTINGS, LEVELS)
     assert not late.passed
+
+
+def test_one_record_that_waits_is_enough_to_be_stalled() -> None:
+    assert not judge_job(stream(end=101, committed_ago=31), "inventory", SETTINGS, LEVELS).passed
+
+
+@pytest.mark.parametrize("started_ago, passed", [(179, True), (181, False)])
+def test_a_job_that_has_just_started_has_three_of_its_triggers_where_those_are_longer(
+    started_ago: float, passed: bool
+) -> None:
+    slow = Settings.load({"trigger_seconds": 60.0})
+    look = stream(end=150, committed_ago=9_999, started_ago=started_ago)
+    assert judge_job(look, "inventory", slow, LEVELS).passed is passed
+
+
+def test_a_job_that_has_yet_to_commit_is_not_said_to_commit() -> None:
+    fresh = judge_job(
+        stream(end=150, committed_ago=9_999, started_ago=20), "inventory", SETTINGS, LEVELS
+    )
+    assert "has yet to commit its first batch" in fresh.sentence
+    assert fresh.figures["last_commit_age_seconds"] == 9_999.0
+    busy = judge_job(stream(end=150, committed_ago=5), "inventory", SETTINGS, LEVELS)
+    assert busy.sentence == "The inventory job runs and commits; 50 wait."
+
+
+def test_a_job_of_which_neither_start_nor_commit_is_known_is_not_called_stalled() -> None:
+    run = JobRun("inventory", JobState.RUNNING, "It runs.", None, "7")
+    look = replace(
+        stream(end=150), jobs={"inventory": run}, tables={"inventory": TableLook(None, None)}
+    )
+    verdict = judge_job(look, "inventory", SETTINGS, LEVELS)
+    assert (verdict.passed, verdict.sentence) == (True, "The inventory job runs; 50 records wait.")
+
+
+def test_a_table_that_cannot_be_read_fails_every_verdict_that_needs_it() -> None:
+    blind = replace(stream(), tables={"inventory": "There is no catalog."})
+    for verdict in (
+        judge_job(blind, "inventory", SETTINGS, LEVELS),
+        judge_ingest_lag(blind, INVENTORY, LEVELS, {}),
+        judge_quarantine_share("There is no catalog.", LEVELS),
+    ):
+        assert not verdict.passed
+        assert "There is no catalog." in verdict.sentence
+
+
+def test_what_waits_in_a_topic_that_cannot_be_read_is_not_called_landed() -> None:
+    blind = replace(stream(), topics={"inventory": "Kafka did not answer."})
+    verdict = judge_ingest_lag(blind, INVENTORY, LEVELS, {})
+    assert not verdict.passed
+    assert "Kafka did not answer." in verdict.sentence
 
 
 @pytest.mark.parametrize("ago, passed", [(120.0, True), (120.1, False)])

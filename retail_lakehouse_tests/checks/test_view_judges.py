@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from retail_lakehouse.assets.views import BaseLook
 from retail_lakehouse.checks.view_judges import judge_incremental, judge_serving_lag
 from retail_lakehouse.contracts.service_levels import ServiceLevels
+from retail_lakehouse.contracts.view_contract import EXTERNAL_SCHEMA
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
 from retail_lakehouse.warehouse.refresh_record import ViewRecord
 
@@ -56,6 +58,29 @@ def test_lag_counts_from_the_first_snapshot_that_the_view_does_not_show(
     verdict = judge_serving_lag(VIEW, record(7), seen, None, AT, LEVELS)
     assert verdict.passed is passed
     assert verdict.figures["serving_lag_seconds"] == ago
+
+
+def test_of_several_tables_under_a_view_the_one_that_waits_longest_counts() -> None:
+    joined = replace(VIEW, depends_on=(*VIEW.depends_on, f"{EXTERNAL_SCHEMA}.dim_store"))
+    both = {**bases((8, 601)), "dim_store": BaseLook(9, ((9, AT - 5_000),))}
+    verdict = judge_serving_lag(joined, record(7), both, None, AT, LEVELS)
+    assert not verdict.passed
+    assert verdict.figures["serving_lag_seconds"] == 601
+
+
+def test_a_view_without_a_row_has_no_age() -> None:
+    verdict = judge_serving_lag(
+        VIEW, record(7, newest_event_ms=None), bases((7, 5)), None, AT, LEVELS
+    )
+    assert verdict.passed
+    assert "age_seconds" not in verdict.figures
+
+
+def test_before_anything_has_landed_a_view_is_not_said_to_show_it() -> None:
+    nothing = judge_serving_lag(VIEW, None, bases(), None, AT, LEVELS)
+    assert (nothing.passed, nothing.sentence) == (True, "Nothing has landed.")
+    shown = judge_serving_lag(VIEW, record(7), bases((7, 5)), None, AT, LEVELS)
+    assert shown.sentence == "The view shows everything that has landed."
 
 
 def test_a_failed_refresh_is_red_at_once() -> None:
