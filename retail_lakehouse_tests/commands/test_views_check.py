@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import socket
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,15 @@ def _answering(different: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ]
 
     monkeypatch.setattr(check, "check_views", check_views)
+
+
+@pytest.fixture(autouse=True)
+def _warehouse_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Something answers where the warehouse would: a port of the test's own."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        monkeypatch.setenv("RETAIL_LAKEHOUSE_WAREHOUSE_PORT", port)
+        yield
 
 
 def _run(folder: Path, *names: str) -> tuple[int, list[str]]:
