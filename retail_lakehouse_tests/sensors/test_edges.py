@@ -10,6 +10,7 @@ def test_a_state_is_worth_an_event_when_it_is_new_changes_or_is_due_again() -> N
     assert memory.edge("job", "passed", 2_000) is Edge.CHANGED
     assert memory.edge("job", "passed", 2_000 + HEARTBEAT_SECONDS * 1_000 - 1) is Edge.PERSISTING
     assert memory.edge("job", "passed", 2_000 + HEARTBEAT_SECONDS * 1_000) is Edge.HEARTBEAT
+    assert memory.edge("job", "passed", 2_001 + HEARTBEAT_SECONDS * 1_000) is Edge.PERSISTING
 
 
 def test_a_memory_survives_its_cursor() -> None:
@@ -18,6 +19,11 @@ def test_a_memory_survives_its_cursor() -> None:
     again = Memory.from_cursor(memory.to_cursor())
     assert again == memory
     assert again.edge("job", "failed", 6) is Edge.PERSISTING
+
+
+@pytest.mark.parametrize("cursor", [None, ""])
+def test_a_sensor_without_a_cursor_remembers_nothing(cursor: str | None) -> None:
+    assert Memory.from_cursor(cursor) == Memory()
 
 
 @pytest.mark.parametrize("cursor", ["17", "not json", '{"reported": 1, "facts": {}}'])

@@ -1,0 +1,39 @@
+"""Rules of what a tick says: edges in the log, and one sentence in the list of ticks."""
+
+import logging
+
+import dagster as dg
+import pytest
+
+from retail_lakehouse.checks.judged import JudgedCheck
+from retail_lakehouse.checks.judges import Verdict
+from retail_lakehouse.sensors.edges import HEARTBEAT_SECONDS, Memory
+from retail_lakehouse.sensors.reports import check_events, tick_sentence
+
+KEY = dg.AssetCheckKey(dg.AssetKey(["jobs", "inventory"]), "healthy")
+FAILED = JudgedCheck(KEY, Verdict(False, "It is stalled."))
+PASSED = JudgedCheck(KEY, Verdict(True, "It commits."))
+
+
+def test_edges_are_logged_as_new_or_recovered_and_heartbeats_are_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    memory, later = Memory(), HEARTBEAT_SECONDS * 1000
+    with caplog.at_level(logging.INFO):
+        assert check_events([PASSED], memory, 0) == [PASSED.evaluation()]
+        assert check_events([PASSED], memory, 1) == []
+        assert check_events([PASSED], memory, later) == [PASSED.evaluation()]
+        assert caplog.messages == []
+        assert check_events([FAILED], memory, later + 1) == [FAILED.evaluation()]
+        assert check_events([PASSED], memory, later + 2) == [PASSED.evaluation()]
+    assert caplog.messages == [
+        "new failure: jobs/inventory:healthy. It is stalled.",
+        "recovered: jobs/inventory:healthy. It commits.",
+    ]
+
+
+def test_a_tick_says_what_it_reported_and_the_first_that_fails() -> None:
+    assert tick_sentence(0, [PASSED, PASSED]) == "Nothing new; all 2 checks pass."
+    assert tick_sentence(3, [PASSED]) == "3 events reported; all 1 checks pass."
+    told = tick_sentence(0, [PASSED, FAILED, PASSED])
+    assert told == "Nothing new; 1 of 3 checks fail, the first: It is stalled."
