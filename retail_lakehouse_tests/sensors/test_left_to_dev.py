@@ -64,6 +64,8 @@ def test_beside_a_running_dev_every_sensor_is_off_and_says_why(
         sensor.name for sensor in usual.sensor_defs
     }
     for sensor in repository.sensor_defs:
+        watched = usual.get_sensor_def(sensor.name).asset_selection
+        assert sensor.asset_selection == watched
         # One state of a sensor serves both: a tick here would be one less in the other daemon.
         assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
         assert str(sensor.description).startswith(why)

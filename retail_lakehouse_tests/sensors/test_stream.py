@@ -1,14 +1,16 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from retail_lakehouse.assets.keys import job_key, table_key, topic_key
-from retail_lakehouse.contracts.events import INVENTORY
+from retail_lakehouse.contracts.events import INVENTORY, TRANSACTIONS
 from retail_lakehouse.contracts.tables import event_table, quarantine_table
+from retail_lakehouse.kafka.admin import TopicDescription
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
-from retail_lakehouse.resources.job_runs import JobState
+from retail_lakehouse.resources.job_runs import JobRun, JobState
 from retail_lakehouse.sensors.stream import stream_sensor
 from retail_lakehouse.settings import Settings
 from retail_lakehouse_tests.resources.fakes import FakeJobs, FakeKafka, Lakehouse, now_ms
@@ -151,3 +153,75 @@ def test_lag_before_the_first_commit_ever_counts_from_the_first_look(
     told = evaluations(tick(sensor, **resources))[lag]
     assert not told.passed
     assert told.metadata["ingest_lag_seconds"].value == pytest.approx(130, abs=5)
+
+
+INVENTORY_LAG = (table_key(event_table("inventory")).to_user_string(), "ingest_lag")
+TRANSACTIONS_LAG = (table_key(event_table("transactions")).to_user_string(), "ingest_lag")
+
+
+def test_records_that_waited_before_the_first_look_are_not_taken_for_new_ones(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick
+) -> None:
+    lakehouse.commit("inventory", 90, age_seconds=400)
+    result = tick(
+        stream_sensor(settings),
+        kafka=FakeKafka({"inventory": 130}),
+        iceberg=lakehouse.resource(),
+        streaming_jobs=FakeJobs(started_at_ms=now_ms()),
+    )
+    lag = evaluations(result)[INVENTORY_LAG]
+    assert not lag.passed
+    assert lag.metadata["ingest_lag_seconds"].value == pytest.approx(400, abs=10)
+
+
+class OneTopicDown(FakeKafka):
+    def describe(self) -> dict[str, TopicDescription | str]:
+        return {**super().describe(), INVENTORY.topic: "Kafka did not answer."}
+
+
+def test_the_first_record_after_a_quiet_night_waits_since_the_look_before_it(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick
+) -> None:
+    lakehouse.commit("transactions", 90, age_seconds=40_000)
+    sensor, kafka = stream_sensor(settings), OneTopicDown({"transactions": 90})
+    resources: dict[str, Any] = {
+        "kafka": kafka,
+        "iceberg": lakehouse.resource(),
+        "streaming_jobs": FakeJobs(started_at_ms=now_ms()),
+    }
+    assert evaluations(tick(sensor, **resources))[TRANSACTIONS_LAG].passed
+    kafka.ends["transactions"] = 91
+    told = tick(sensor, **resources)
+    assert TRANSACTIONS_LAG not in evaluations(told), "it passes as before"
+
+
+def test_a_topic_is_observed_once_a_minute(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from retail_lakehouse.assets import stream
+
+    sensor, began = stream_sensor(settings), now_ms()
+    observed = []
+    for at_ms in (began, began + 59_999, began + 60_000):
+        monkeypatch.setattr(stream, "now_ms", lambda at_ms=at_ms: at_ms)
+        result = tick(
+            sensor, kafka=FakeKafka(), iceberg=lakehouse.resource(), streaming_jobs=FakeJobs()
+        )
+        observed.append(topic_key(TRANSACTIONS) in observations(result))
+    assert observed == [True, False, True]
+
+
+class OtherRuns(FakeJobs):
+    def runs(self) -> dict[str, JobRun]:
+        return {name: replace(run, run_id="8") for name, run in super().runs().items()}
+
+
+def test_a_job_that_runs_anew_is_an_event_though_its_state_is_the_same(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick
+) -> None:
+    sensor = stream_sensor(settings)
+    seen: dict[str, Any] = {"kafka": FakeKafka(), "iceberg": lakehouse.resource()}
+    tick(sensor, **seen, streaming_jobs=FakeJobs())
+    assert tick(sensor, **seen, streaming_jobs=FakeJobs()).asset_events == []
+    (event, *_) = tick(sensor, **seen, streaming_jobs=OtherRuns()).asset_events
+    assert event.asset_key == job_key(INVENTORY)

@@ -1,6 +1,8 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -8,8 +10,10 @@ import pytest
 from retail_lakehouse.assets.keys import view_key
 from retail_lakehouse.assets.plain_views import COUNT_EVERY_REFRESHES, plain_views_over
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS, VIEWS, view_named
+from retail_lakehouse.resources.warehouse import Refreshed
 from retail_lakehouse.sensors.views import views_sensor
 from retail_lakehouse.settings import Settings
+from retail_lakehouse.warehouse.refresh import RefreshOutcome
 from retail_lakehouse.warehouse.refresh_record import read_row_counts
 from retail_lakehouse_tests.resources.fakes import FakeWarehouse, Lakehouse
 from retail_lakehouse_tests.sensors.conftest import Tick
@@ -198,6 +202,23 @@ def test_a_warehouse_that_is_down_turns_its_views_red_at_once_and_green_again(
     result = tick(sensor, iceberg=lakehouse.resource(), warehouse=warehouse)
     assert {key.path[-1] for key in materialized(result)} >= OVER_INVENTORY
     assert failing(result) == {}
+
+
+@pytest.mark.parametrize("outcome", [RefreshOutcome.FAILED, RefreshOutcome.BUSY])
+def test_a_refresh_that_failed_is_red_at_once_and_one_under_way_is_not(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick, outcome: RefreshOutcome
+) -> None:
+    class Refusing(FakeWarehouse):
+        def refresh(self, *told: Any, **named: Any) -> Refreshed:
+            done = super().refresh(*told, **named)
+            results = [replace(each, outcome=outcome, status="Why not.") for each in done.results]
+            return replace(done, results=results)
+
+    lakehouse.commit("inventory", 2)
+    result = tick(views_sensor(settings), iceberg=lakehouse.resource(), warehouse=Refusing())
+    failed = outcome is RefreshOutcome.FAILED
+    assert failing(result) == (dict.fromkeys(OVER_INVENTORY, "Why not.") if failed else {})
+    assert not materialized(result)
 
 
 def test_a_full_recomputation_is_a_warning(

@@ -32,7 +32,7 @@ class Connection:
         self.statements.append(sql)
         self.description = None if sql.startswith("SET") else [("row_count",)]
         view = sql.rpartition(".")[2]
-        if view in self.refused:
+        if sql in self.refused or view in self.refused:
             raise ProgrammingError({"C": "57014", "M": "Query cancelled on user's request"})
         if view == self.breaks_at:
             raise InterfaceError("connection is closed")
@@ -71,10 +71,12 @@ def test_a_count_is_stopped_sooner_than_a_query_and_never_later(setting: int, se
 def test_all_the_counts_of_a_session_together_have_the_time_of_one() -> None:
     connection = Connection()
     # Looked at when counting begins, and before each view.
-    instants = iter([0.0, 0.0, COUNT_TIMEOUT_SECONDS - 1.0, COUNT_TIMEOUT_SECONDS + 1.0])
+    instants = iter([0.0, 0.0, COUNT_TIMEOUT_SECONDS - 1.0, COUNT_TIMEOUT_SECONDS + 0.0])
     counts = count_rows(session_of(connection), PLAIN, clock=lambda: next(instants))
     assert [name for name, rows in counts.items() if rows == 42] == [v.name for v in PLAIN[:2]]
     assert connection.statements[2] == "SET statement_timeout TO 1000"
+    # A timeout of 0 would be none at all.
+    assert "SET statement_timeout TO 0" not in connection.statements
 
 
 def test_a_view_that_is_refused_does_not_keep_the_others_from_being_counted() -> None:
@@ -82,6 +84,13 @@ def test_a_view_that_is_refused_does_not_keep_the_others_from_being_counted() ->
     connection.refused = {"stock_now"}
     counts = count_rows(session_of(connection), PLAIN)
     assert [name for name, rows in counts.items() if rows is None] == ["stock_now"]
+
+
+def test_a_session_that_takes_no_timeout_counts_nothing_and_raises_nothing() -> None:
+    connection = Connection()
+    connection.refused = {f"SET statement_timeout TO {COUNT_TIMEOUT_SECONDS * 1000}"}
+    counts = count_rows(session_of(connection), PLAIN, clock=lambda: 7.0)
+    assert counts == dict.fromkeys(view.name for view in PLAIN)
 
 
 def test_a_connection_that_breaks_is_asked_nothing_more_and_raises_nothing() -> None:
