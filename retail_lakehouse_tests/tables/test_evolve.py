@@ -22,6 +22,7 @@ from retail_lakehouse.tables.evolve import (
     ensure_tables,
 )
 from retail_lakehouse.tables.schema import arrow_schema, iceberg_type
+from retail_lakehouse_tests.streaming.test_arguments import AWS
 
 EVENTS_TABLE = EVENT_TABLES[0]
 
@@ -96,6 +97,7 @@ def test_a_new_optional_column_appears_at_the_end_and_old_rows_have_none(
         TableChange("retail_db.t", "added column b")
     ]
     table = catalog.load_table(contract.identifier)
+    assert table.schema().find_field("b").doc == "B."
     rows = pa.table({"b": [None], "a": ["y"]}, arrow_schema(wider))
     table.append(rows)
     assert table.scan().to_arrow().sort_by("a").to_pylist() == [
@@ -161,6 +163,15 @@ def test_a_changed_retention_reaches_tables_that_are_there(
     assert properties["history.expire.max-snapshot-age-ms"] == str(30 * 60_000)
 
 
+def test_a_changed_description_reaches_a_table_that_is_there(
+    catalog: Catalog, settings: Settings
+) -> None:
+    ensure_tables(catalog, settings, [small()])
+    told = replace(small(), doc="what it is now")
+    assert ensure_tables(catalog, settings, [told]) == [TableChange("retail_db.t", "set comment")]
+    assert catalog.load_table(told.identifier).properties["comment"] == "what it is now"
+
+
 def test_a_creation_that_was_killed_half_way_is_finished(
     catalog: Catalog, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +230,7 @@ def test_a_type_may_be_promoted_and_old_rows_keep_their_values(
             Column("b", Kind.DECIMAL, "B.", precision=8, scale=4),
         ),
         (Column("b", Kind.INT, "B."), Column("b", Kind.DOUBLE, "B.")),
+        (Column("b", Kind.STRING, "B."), Column("b", Kind.LONG, "B.")),
     ],
 )
 def test_a_type_that_could_lose_values_is_refused(
@@ -284,3 +296,17 @@ def test_a_change_under_a_job_that_does_not_yield_is_refused_in_a_sentence(
     ):
         ensure_tables(catalog, longer, [EVENTS_TABLE])
     assert len(ensure_tables(catalog, longer, [EVENTS_TABLE])) == 1
+
+
+def test_on_aws_no_local_job_is_asked_to_yield(
+    catalog: Catalog, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from retail_lakehouse.tables import evolve
+
+    def never(_: Path, topic: str) -> None:
+        pytest.fail(f"the job of {topic} was asked")
+
+    ensure_tables(catalog, settings, [EVENTS_TABLE])
+    monkeypatch.setattr(evolve, "topic_lease", never)
+    told = replace(EVENTS_TABLE, doc="what it is now")
+    assert len(ensure_tables(catalog, Settings.load(AWS), [told])) > 0
