@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from retail_lakehouse.contracts.mark import Counts, Mark, MarkError, MarkKind, TimeRange
 from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
@@ -81,8 +82,18 @@ def snapshot(at_ms: int, read: int, kind: MarkKind = MarkKind.STREAM) -> MarkedS
         ([snapshot(100_000, 500), snapshot(110_000, 400), snapshot(120_000, 600)], 50.0),
         ([snapshot(1_000, 9_999), snapshot(100_000, 500), snapshot(110_000, 400)], 40.0),
         ([snapshot(100_000, 500), snapshot(110_000, 400, MarkKind.BACKFILL)], 0.0),
+        ([snapshot(65_000, 9_999), snapshot(125_000, 600)], 10.0),
+        ([snapshot(110_000, 500), snapshot(110_000, 400)], 0.0),
     ],
-    ids=["none", "one", "three", "old ones are left out", "backfill is no stream"],
+    ids=[
+        "none",
+        "one",
+        "three",
+        "old ones are left out",
+        "backfill is no stream",
+        "a minute ago is within the minute",
+        "at the same moment",
+    ],
 )
 def test_the_rate_is_what_the_commits_of_the_last_minute_read(
     snapshots: list[MarkedSnapshot], rate: float
@@ -132,6 +143,21 @@ def test_the_first_data_after_a_quiet_night_does_not_make_a_view_late() -> None:
 
 def test_a_view_is_late_while_records_wait_that_would_be_newer() -> None:
     assert late(served=2, arrivals=[(2, OLD)], waiting=1)
+
+
+def test_an_event_from_the_future_has_no_negative_age() -> None:
+    assert pulse([table("a", 200_000)], [], now_ms=100_000).table_age_seconds == 0.0
+
+
+def test_a_plain_view_over_what_was_never_refreshed_has_no_age(tmp_path: Path) -> None:
+    path = refreshes_file(tmp_path)
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        json.dumps({"mv_stock_newest": {"newest_event_ms": 5_000, "refreshed_at_ms": 9_000}})
+    )
+    by_name = {each.name: each for each in read_views(tmp_path)}
+    assert by_name["mart.mv_inventory_realtime"].newest_ms is None
+    assert by_name["mart.mv_inventory_realtime"].refreshed_ms is None
 
 
 def test_a_plain_view_is_as_fresh_as_the_oldest_that_it_reads(tmp_path: Path) -> None:
@@ -235,17 +261,25 @@ def test_a_catalog_that_cannot_be_read_is_one_sentence_among_the_problems(tmp_pa
     assert told["tables"] == {}
 
 
-def test_a_mark_that_makes_no_sense_is_a_typed_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (MarkError("The mark of bronze.x is damaged."), r"just now \(The mark of bronze\.x is dam"),
+        (FileNotFoundError("no metadata file"), r"just now \(no metadata file\)"),
+        (OperationalError("SELECT", {}, Exception("it is locked")), r"just now \(it is locked\)"),
+    ],
+)
+def test_what_cannot_be_read_just_now_is_a_typed_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, sentence: str
 ) -> None:
     settings = Settings.load({"state_dir": tmp_path})
     reader = facts.TableReader(settings)
 
     def damaged(contracts: object) -> list[TableFacts]:
-        raise MarkError("The mark of bronze.x is damaged.")
+        raise error
 
     monkeypatch.setattr(reader, "_read", damaged)
-    with pytest.raises(facts.TablesUnreadableError, match=r"bronze\.x is damaged"):
+    with pytest.raises(facts.TablesUnreadableError, match=sentence):
         reader.read()
 
 
