@@ -56,6 +56,12 @@ def test_a_birth_is_the_tick_at_which_the_process_started() -> None:
     assert birth.ticks / os.sysconf("SC_CLK_TCK") == pytest.approx(since_boot, abs=2.0)
 
 
+def test_a_process_that_is_gone_has_no_birth() -> None:
+    with subprocess.Popen(["/bin/true"]) as ended:
+        ended.wait()
+    assert birth_of(ended.pid) is None
+
+
 def test_a_birth_is_read_past_whatever_name_the_process_has() -> None:
     program = (
         "print('started', flush=True)\n"

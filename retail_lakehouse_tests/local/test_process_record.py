@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ def test_a_record_is_read_back_as_written(tmp_path: Path) -> None:
     child = _start("exec sleep 30")
     written = write_record(tmp_path / "run" / "x.json", child.pid, {"port": 1, "log": "a"})
     assert read_record(tmp_path / "run" / "x.json") == written
+    assert [each.name for each in (tmp_path / "run").iterdir()] == ["x.json"]
     assert written.is_alive()
     child.kill()
     child.wait()
@@ -87,6 +89,28 @@ def test_a_process_that_ended_but_was_not_collected_is_dead(tmp_path: Path) -> N
         time.sleep(0.01)
     assert not record.is_alive()
     child.wait()
+
+
+def test_a_process_that_ends_when_asked_is_not_killed(tmp_path: Path) -> None:
+    child = _start("exec sleep 30")
+    record = write_record(tmp_path / "x.json", child.pid, {})
+    threading.Thread(target=child.wait).start()
+    assert end_process(record, 5.0)
+    assert not record.is_alive()
+    assert end_process(record, 5.0)
+
+
+def test_a_process_that_ended_is_ended_though_its_parent_does_not_collect_it(
+    tmp_path: Path,
+) -> None:
+    mark = tmp_path / "child"
+    parent = _start(f"sleep 60 & echo $! > {mark}; exec sleep 60")
+    while not (mark.exists() and mark.read_text().strip()):
+        time.sleep(0.01)
+    record = write_record(tmp_path / "x.json", int(mark.read_text()), {})
+    assert end_process(record, 0.5)
+    os.killpg(parent.pid, signal.SIGKILL)
+    parent.wait()
 
 
 def test_a_process_that_ignores_the_request_is_killed_with_its_group(tmp_path: Path) -> None:

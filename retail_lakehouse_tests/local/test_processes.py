@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -48,6 +49,63 @@ def test_a_process_leads_a_session_of_its_own_and_is_recorded(tmp_path: Path) ->
     assert record.pid == process.pid
     assert record.facts["log"] == str(tmp_path / "logs" / "one.log")
     process.wait(timeout=10)
+
+
+def test_a_process_has_the_supervisors_environment_and_its_own_and_no_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OF_THE_SUPERVISOR", "1")
+    code = "import os, sys; print(os.environ['OF_THE_SUPERVISOR'], os.environ['ITS_OWN'])"
+    code += "; print(repr(sys.stdin.read())); print('to err', file=sys.stderr)"
+    command = Command([sys.executable, "-c", code], {"ITS_OWN": "2"})
+    reading, writing = os.pipe()
+    os.write(writing, b"typed in the supervisor's terminal")
+    os.close(writing)
+    before = os.dup(0)
+    os.dup2(reading, 0)
+    try:
+        process = processes.spawn(tmp_path, "one", command)
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+        os.close(reading)
+    assert process.wait(timeout=10) == 0
+    assert processes.log_path(tmp_path, "one").read_text() == "1 2\n''\nto err\n"
+
+
+def test_a_log_keeps_what_the_process_before_wrote(tmp_path: Path) -> None:
+    for word in ("first", "second"):
+        process = processes.spawn(tmp_path, "one", Command(["/bin/echo", word]))
+        assert process.wait(timeout=10) == 0
+    assert processes.log_path(tmp_path, "one").read_text() == "first\nsecond\n"
+
+
+def test_a_process_that_ended_before_it_was_recorded_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_: Path, pid: int, facts: object) -> None:
+        raise psutil.NoSuchProcess(pid)
+
+    monkeypatch.setattr(processes, "write_record", gone)
+    assert processes.spawn(tmp_path, "one", Command(["/bin/true"])).wait(timeout=10) == 0
+
+
+def test_children_that_end_with_their_leader_need_not_be_killed(tmp_path: Path) -> None:
+    child = "import os, time\nwhile os.getppid() == int(%d): time.sleep(0.01)"
+    code = f"""
+import os, subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", {child!r} % os.getpid()])
+print("ready", flush=True)
+time.sleep(300)
+"""
+    process, record = spawn(tmp_path, "family", code)
+    assert len(processes.session_members(record)) == 2
+    collector = threading.Thread(target=process.wait)
+    collector.start()
+    assert processes.end_session(record, grace_seconds=5.0)
+    assert processes.session_members(record) == []
+    collector.join()
+    assert process.returncode == -signal.SIGTERM
 
 
 def test_the_end_of_a_session_takes_the_children_along(tmp_path: Path) -> None:
