@@ -19,9 +19,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from retail_lakehouse.burst import Burst
 from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
 from retail_lakehouse.contracts.topics import TOPICS, TopicContract
+from retail_lakehouse.loopback import LOOPBACK
 
 ENV_PREFIX = "RETAIL_LAKEHOUSE_"
-LOOPBACK = "127.0.0.1"
 
 
 # In a list of jars or a class path, in a pattern of file names, in an address.

@@ -23,7 +23,8 @@ from rich.text import Text
 from retail_lakehouse.local.control import ProcessState, ProcessStatus
 from retail_lakehouse.local.startup import StepReport, StepState
 from retail_lakehouse.local.status import Pulse
-from retail_lakehouse.settings import LOOPBACK, Settings
+from retail_lakehouse.loopback import LOOPBACK
+from retail_lakehouse.settings import Settings
 
 PLAIN_PULSE_SECONDS = 10.0
 _TROUBLE = (ProcessState.WAITING, ProcessState.CRASHING, ProcessState.HALTED)

@@ -10,6 +10,7 @@ that the record is a row.
 from dataclasses import dataclass
 
 from retail_lakehouse.contracts.events import INVENTORY
+from retail_lakehouse.contracts.fields import MAX_STRING_BYTES
 from retail_lakehouse.contracts.reasons import Reason
 
 BROKER_TIME_MS = 1_795_000_000_000
@@ -66,7 +67,11 @@ CASES: tuple[Case, ...] = (
     Case("tombstone", None, _R.TOMBSTONE),
     Case("oversize", body(note='"' + "x" * INVENTORY.max_bytes + '"'), _R.OVERSIZE),
     Case("oversize and not UTF-8", b"\xff" * (INVENTORY.max_bytes + 1), _R.OVERSIZE),
-    Case("largest body allowed", body(note='"' + "x" * (INVENTORY.max_bytes - len(_GOOD_BODY) - 10) + '"'), None),
+    Case("largest body allowed", _GOOD_BODY + b" " * (INVENTORY.max_bytes - len(_GOOD_BODY)), None),
+    Case("unknown fields as large as can be kept", body(note='"' + "x" * (MAX_STRING_BYTES - len('{"note":""}')) + '"'), None),
+    Case("unknown fields one byte larger", body(note='"' + "x" * (MAX_STRING_BYTES - len('{"note":""}') + 1) + '"'), _R.OVERSIZE),
+    Case("unknown fields whose escapes make them too large", body(note='"' + "é" * (MAX_STRING_BYTES // 6) + '"'), _R.OVERSIZE),
+    Case("unknown fields too large and a wrong type", body(note='"' + "x" * MAX_STRING_BYTES + '"', sku="7"), _R.OVERSIZE),
     # Encoding
     Case("invalid UTF-8", _GOOD_BODY.replace(b"S0001", b"S\xff01"), _R.ENCODING),
     Case("overlong UTF-8", _GOOD_BODY.replace(b"S0001", b"S\xc0\x8001"), _R.ENCODING),

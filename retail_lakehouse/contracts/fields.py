@@ -9,6 +9,9 @@ from enum import StrEnum
 
 MONEY_PRECISION = 18
 MONEY_SCALE = 4
+MAX_STRING_BYTES = 16_384
+"""Redshift cuts a longer string of an Iceberg table when it reads it, without a word
+(https://docs.aws.amazon.com/redshift/latest/dg/querying-iceberg-supported-data-types.html)."""
 
 
 class Kind(StrEnum):

@@ -20,7 +20,7 @@ from retail_lakehouse.contracts.events import (
     EventContract,
     SignRule,
 )
-from retail_lakehouse.contracts.fields import INTEGER_LIMITS, Field, Kind
+from retail_lakehouse.contracts.fields import INTEGER_LIMITS, MAX_STRING_BYTES, Field, Kind
 from retail_lakehouse.contracts.reasons import Reason
 
 _DECIMAL_STRING = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", re.ASCII)
@@ -110,6 +110,7 @@ def judge(body: bytes | None, broker_time_ms: int, contract: EventContract) -> V
     members: dict[str, object] = {}
     try:
         members = _members(body, contract)
+        extra = _extra(members, contract)
         values = {field.name: _typed(field, members.get(field.name)) for field in contract.fields}
         _check_required_by_sign_rules(contract.sign_rules, values)
         parts = [_ranged(field, values) for field in contract.fields]
@@ -117,10 +118,10 @@ def judge(body: bytes | None, broker_time_ms: int, contract: EventContract) -> V
         _check_time(contract, values, broker_time_ms)
     except _Refused as refused:
         event_id = members.get(EVENT_ID_FIELD)
-        readable = type(event_id) is str and _storable(event_id) and len(event_id) <= 64
+        longest = contract.field(EVENT_ID_FIELD).max_length
+        readable = type(event_id) is str and _storable(event_id) and len(event_id) <= longest
         return Bad(refused.reason, refused.detail, str(event_id) if readable else None)
-    unknown = {name: members[name] for name in members.keys() - values.keys()}
-    return Good(values, "|".join(parts), _dump(unknown) if unknown else None)
+    return Good(values, "|".join(parts), extra)
 
 
 def as_of_today(
@@ -165,6 +166,20 @@ def _members(body: bytes | None, contract: EventContract) -> dict[str, object]:
     if len(members) != len(document):
         _refuse_duplicate(document)
     return members
+
+
+def _extra(members: Mapping[str, object], contract: EventContract) -> str | None:
+    unknown = members.keys() - {field.name for field in contract.fields}
+    if not unknown:
+        return None
+    extra = _dump({name: members[name] for name in unknown})
+    # It is ASCII: its characters are its bytes.
+    if len(extra) > MAX_STRING_BYTES:
+        raise _Refused(
+            Reason.OVERSIZE,
+            f"Its unknown fields take {len(extra)} bytes; {MAX_STRING_BYTES} can be kept.",
+        )
+    return extra
 
 
 def _parse(text: str) -> object:

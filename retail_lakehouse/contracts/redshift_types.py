@@ -14,16 +14,14 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from retail_lakehouse.contracts.fields import Column, Kind
+from retail_lakehouse.contracts.fields import MAX_STRING_BYTES, Column, Kind
 from retail_lakehouse.contracts.tables import TABLES, TableContract
 from retail_lakehouse.contracts.view_contract import EXTERNAL_SCHEMA
 
-MAX_VARCHAR_BYTES = 16_384
-"""Redshift cuts an Iceberg string at this length when it reads it."""
 MAX_VARBYTE_BYTES = 64_000
 
 _TYPES: dict[Kind, str] = {
-    Kind.STRING: f"varchar({MAX_VARCHAR_BYTES})",
+    Kind.STRING: f"varchar({MAX_STRING_BYTES})",
     Kind.INT: "integer",
     Kind.LONG: "bigint",
     Kind.DATE: "date",

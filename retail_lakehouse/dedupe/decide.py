@@ -68,7 +68,7 @@ def decide(records: Records, landed: LandedKeys, horizon_hours: int) -> Decision
     # Those past the horizon are not searched for, but a later record may be a copy of one of them:
     # the broker's clock may have stepped back in between.
     good = np.flatnonzero(records.good)
-    order = _by_arrival(records, good)
+    order = by_arrival(records, good)
     known = np.zeros(count, dtype=np.bool_)
     content = np.zeros(count, dtype=np.int64)
     for hour in np.unique(hours[within]):
@@ -85,8 +85,11 @@ def decide(records: Records, landed: LandedKeys, horizon_hours: int) -> Decision
     return Decision(verdict, unsearched)
 
 
-def _by_arrival(records: Records, good: Longs) -> Longs:
-    """`good` ordered by broker time, and within a partition always by offset."""
+def by_arrival(records: Records, good: Longs) -> Longs:
+    """Positions of records (`good`) ordered by broker time, within a partition always by offset.
+
+    The index keeps the first of a key: what has landed is added to it in this order.
+    """
     # A replay may bring two records of one offset: a broker that lost the first gave it away again.
     places = records.broker_ms[good], records.offset[good], records.partition[good]
     order = good[np.lexsort(places)]

@@ -32,6 +32,7 @@ from retail_lakehouse.local.process_record import (
     read_record,
     write_record,
 )
+from retail_lakehouse.loopback import LOOPBACK
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +146,7 @@ class Broker:
         """The address for clients: of the broker that runs, else of the one to be started."""
         record = self._living_record()
         port = record.facts.get("port", self._port) if record else self._port
-        return f"{ports.LOOPBACK}:{port}"
+        return f"{LOOPBACK}:{port}"
 
     @property
     def pid(self) -> int | None:
@@ -264,7 +265,7 @@ class Broker:
         properties.write_text(
             _PROPERTIES.format(
                 node_id=_NODE_ID,
-                host=ports.LOOPBACK,
+                host=LOOPBACK,
                 port=self._port,
                 controller_port=self._controller_port,
                 # As Java's properties have it: in ASCII, other letters as \u and four digits.
@@ -335,7 +336,7 @@ class Broker:
 
     def _probe(self) -> None:
         """Ask it, as a client does, whether it is the cluster that our data folder belongs to."""
-        servers = f"{ports.LOOPBACK}:{self._port}"
+        servers = f"{LOOPBACK}:{self._port}"
         found = admin.cluster_id({"bootstrap.servers": servers}, _PROBE_SECONDS)
         if found != self.cluster_id:
             raise KafkaRefusedError(

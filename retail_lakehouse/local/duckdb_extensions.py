@@ -1,6 +1,7 @@
 """DuckDB with the extensions that read Iceberg, loaded from the packages that PyPI has.
 
-Here: an in-memory connection that reads tables. Not here: queries, or the warehouse's file.
+Here: finding and loading them, an in-memory connection that reads tables. Not here: queries, the
+warehouse's file.
 """
 
 import importlib.util
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-# In this order: iceberg needs avro.
-EXTENSIONS = ("avro", "iceberg")
+# In this order: iceberg needs avro. They come from PyPI, never from DuckDB's site.
+_EXTENSIONS = ("avro", "iceberg")
 
 
 class ExtensionMissingError(RuntimeError):
@@ -41,6 +42,16 @@ def extension_file(name: str) -> Path:
     )
 
 
+def load_extensions(connection: "DuckDBPyConnection") -> None:
+    """Makes the connection read Iceberg tables.
+
+    Raises:
+        ExtensionMissingError: a package is missing or of another version.
+    """
+    for name in _EXTENSIONS:
+        connection.load_extension(str(extension_file(name)))
+
+
 @contextmanager
 def iceberg_reader(memory_limit_mb: int, spill_folder: Path) -> "Iterator[DuckDBPyConnection]":
     """An in-memory DuckDB that can scan Iceberg tables; it never asks the network for anything."""
@@ -56,8 +67,7 @@ def iceberg_reader(memory_limit_mb: int, spill_folder: Path) -> "Iterator[DuckDB
         }
     )
     try:
-        for name in EXTENSIONS:
-            connection.load_extension(str(extension_file(name)))
+        load_extensions(connection)
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
     finally:

@@ -10,7 +10,8 @@ import socket
 
 import psutil  # type: ignore[import-untyped]
 
-LOOPBACK = "127.0.0.1"
+from retail_lakehouse.loopback import LOOPBACK
+
 _SERVER_PORTS = (20_000, 32_768)
 # Not the seeded one: who seeds it alike in two processes would get the same ports in both.
 _RANDOM = random.SystemRandom()

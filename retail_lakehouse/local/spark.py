@@ -13,6 +13,7 @@ from pathlib import Path
 
 from retail_lakehouse.job_settings import job_arguments
 from retail_lakehouse.local.java import JAVA_LOCALE, JavaHome
+from retail_lakehouse.loopback import LOOPBACK
 from retail_lakehouse.settings import Settings
 
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -46,8 +47,8 @@ def spark_environment(settings: Settings, java: JavaHome, jars: Sequence[Path]) 
     options = {
         "spark.master": f"local[{settings.spark_cores}]",
         "spark.driver.memory": f"{settings.spark_heap_mb}m",
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": LOOPBACK,
+        "spark.driver.bindAddress": LOOPBACK,
         "spark.ui.enabled": "false",
         # One machine and small batches: planning a shuffle anew costs more than it saves.
         "spark.sql.shuffle.partitions": "2",
@@ -67,7 +68,7 @@ def spark_environment(settings: Settings, java: JavaHome, jars: Sequence[Path]) 
         "PYSPARK_DRIVER_PYTHON": sys.executable,
         "PYSPARK_SUBMIT_ARGS": shlex.join((*arguments, "pyspark-shell")),
         "PYTHONPATH": str(_PACKAGE_ROOT),
-        "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_LOCAL_IP": LOOPBACK,
         "TZ": "UTC",
         # Two threads of each of these libraries are enough, and every arena costs memory.
         "MALLOC_ARENA_MAX": "2",

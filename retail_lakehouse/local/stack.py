@@ -34,7 +34,8 @@ from retail_lakehouse.local.processes import Command, log_tail
 from retail_lakehouse.local.stack_settings import settings_environment
 from retail_lakehouse.local.startup import StartCancelledError, Step
 from retail_lakehouse.local.supervisor import Supervisor
-from retail_lakehouse.settings import ENV_PREFIX, LOOPBACK, Settings
+from retail_lakehouse.loopback import LOOPBACK
+from retail_lakehouse.settings import ENV_PREFIX, Settings
 from retail_lakehouse.streaming.arguments import EXIT_NEEDS_A_PERSON
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from retail_lakehouse.local.warehouse.errors import StartError
 from retail_lakehouse.local.warehouse.lake import Lake
 from retail_lakehouse.local.warehouse.server import Server
 from retail_lakehouse.local.without_pandas import leave_pandas_out
+from retail_lakehouse.loopback import LOOPBACK
 
 _log = logging.getLogger(__name__)
-LOOPBACK = "127.0.0.1"
 
 
 @dataclass(slots=True)

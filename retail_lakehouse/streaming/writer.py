@@ -23,7 +23,7 @@ from retail_lakehouse.contracts.events import EventContract
 from retail_lakehouse.contracts.mark import Mark
 from retail_lakehouse.contracts.reasons import Reason
 from retail_lakehouse.contracts.tables import event_table, quarantine_table
-from retail_lakehouse.dedupe.decide import Verdict, decide, searched
+from retail_lakehouse.dedupe.decide import Verdict, by_arrival, decide, searched
 from retail_lakehouse.dedupe.key_index import KeyIndex, Stamp
 from retail_lakehouse.dedupe.records import HOUR_MS, Records
 from retail_lakehouse.streaming import transform
@@ -236,7 +236,7 @@ class TopicWriter:
         self.rows.append(transform.in_two_files(rows, mark.batch.landed), mark, self._rows_spec)
         commit_ms = int((time.monotonic() - begun) * 1000)
         self._progress = after_rows(progress, mark, commit_ms)
-        landed = records.good & (verdict == Verdict.LANDS)
+        landed = by_arrival(records, np.flatnonzero(records.good & (verdict == Verdict.LANDS)))
         self._index.add(
             records.event_hour[landed],
             np.column_stack(

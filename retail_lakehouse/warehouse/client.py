@@ -18,7 +18,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from retail_lakehouse.settings import LOOPBACK, Settings
+from retail_lakehouse.loopback import LOOPBACK
+from retail_lakehouse.settings import Settings
 from retail_lakehouse.warehouse.errors import (
     WarehouseDenied,
     WarehouseRefused,

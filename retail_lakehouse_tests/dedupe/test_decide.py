@@ -95,7 +95,8 @@ class Everything:
         )
 
     def add(self, records: Records, landed: Flags) -> None:
-        for i in np.flatnonzero(landed):
+        # A key's copies share a partition here: the first arrival is the lowest offset.
+        for i in sorted(np.flatnonzero(landed), key=lambda each: int(records.offset[each])):
             key = int(records.event_hour[i]), int(records.key_high[i]), int(records.key_low[i])
             self._found.setdefault(key, int(records.content[i]))
 

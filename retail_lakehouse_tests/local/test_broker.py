@@ -28,6 +28,7 @@ from retail_lakehouse.local.broker import (
 )
 from retail_lakehouse.local.java import JavaHome
 from retail_lakehouse.local.ports import PortTakenError
+from retail_lakehouse.loopback import LOOPBACK
 from retail_lakehouse_tests.conftest import MakeTopic
 
 
@@ -69,7 +70,7 @@ def _produce(servers: str, topic: str, count: int) -> None:
 
 def test_a_port_that_is_taken_is_named_in_one_sentence(tmp_path: Path) -> None:
     with socket.socket() as taken:
-        taken.bind((ports.LOOPBACK, 0))
+        taken.bind((LOOPBACK, 0))
         taken.listen()
         port = taken.getsockname()[1]
         made = Broker(tmp_path, _fake_java(tmp_path, "exit 1"), [], port, ports.free_port())
@@ -84,7 +85,7 @@ def test_a_port_that_is_taken_is_named_in_one_sentence(tmp_path: Path) -> None:
 
 def test_a_controller_port_that_is_taken_names_its_own_setting(tmp_path: Path) -> None:
     with socket.socket() as taken:
-        taken.bind((ports.LOOPBACK, 0))
+        taken.bind((LOOPBACK, 0))
         taken.listen()
         port = taken.getsockname()[1]
         made = Broker(tmp_path, _fake_java(tmp_path, "exit 1"), [], ports.free_port(), port)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from retail_lakehouse.contracts.tables import EVENT_TABLES
 from retail_lakehouse.contracts.views import ARRIVALS, MATERIALIZED_VIEWS, ViewContract
+from retail_lakehouse.local.duckdb_extensions import load_extensions
 from retail_lakehouse.local.recompute.captured import (
     CapturedDigest,
     CapturedError,
@@ -27,7 +28,6 @@ from retail_lakehouse.local.recompute.captured import (
     digests_file,
     read_lines,
 )
-from retail_lakehouse.local.recompute.pinned import load_extensions
 from retail_lakehouse.settings import Settings
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ Here: reading views together with the snapshots they have folded, and opening th
 here: the comparison (`check.py`).
 """
 
-import importlib.util
 import json
 import shutil
 import tempfile
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from retail_lakehouse.contracts.tables import DATABASE, DIMENSIONS, EVENT_TABLES
 from retail_lakehouse.contracts.views import MART_SCHEMA, MATERIALIZED_VIEWS, view_named
+from retail_lakehouse.local.duckdb_extensions import load_extensions
 from retail_lakehouse.local.warehouse.paths import local_path
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.warehouse.client import Session
@@ -144,23 +144,3 @@ def _register(
         f"CREATE VIEW {view} AS SELECT * "  # noqa: S608 - names of the contract
         f"FROM iceberg_scan('{location}', snapshot_from_id := {snapshot})"
     )
-
-
-def load_extensions(connection: "duckdb.DuckDBPyConnection") -> None:
-    """Makes the connection read Iceberg tables.
-
-    Raises:
-        ModuleNotFoundError: an extension is not installed.
-    """
-    for name in ("avro", "iceberg"):
-        connection.load_extension(str(_extension(name)))
-
-
-def _extension(name: str) -> Path:
-    import duckdb
-
-    spec = importlib.util.find_spec(f"duckdb_extension_{name}")
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"Install duckdb-extension-{name}: `uv sync` does.")
-    folder = Path(spec.origin).parent / "extensions" / f"v{duckdb.__version__}"
-    return folder / f"{name}.duckdb_extension"

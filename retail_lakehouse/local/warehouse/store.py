@@ -4,7 +4,6 @@ Here: the connection with its settings and extensions, the server's own tables, 
 sessions. Not here: what is in the tables (`registry.py`) or who may run what (`session.py`).
 """
 
-import importlib.util
 import logging
 from collections.abc import Mapping
 from importlib.resources import files
@@ -12,11 +11,10 @@ from pathlib import Path
 
 import duckdb
 
+from retail_lakehouse.local.duckdb_extensions import ExtensionMissingError, load_extensions
 from retail_lakehouse.local.warehouse.errors import StartError
 
 _log = logging.getLogger(__name__)
-EXTENSIONS = ("avro", "iceberg")
-"""Loaded in this order: iceberg needs avro. They come from PyPI, never from DuckDB's site."""
 HISTORY_DAYS = 7
 """How long refreshes are listed, as on Redshift."""
 
@@ -39,8 +37,10 @@ class Store:
         self.path = path
         self._connection = _open(path, memory_limit_mb, threads)
         try:
-            for name in EXTENSIONS:
-                self._connection.load_extension(str(_extension_file(name)))
+            try:
+                load_extensions(self._connection)
+            except ExtensionMissingError as error:
+                raise StartError(str(error)) from None
             self._connection.execute(statement_text("bookkeeping"))
             self._connection.execute(
                 "DELETE FROM bookkeeping.refresh_history "
@@ -89,21 +89,6 @@ def _open(path: Path, memory_limit_mb: int, threads: int) -> duckdb.DuckDBPyConn
             f"The warehouse file {path} cannot be opened ({str(error).splitlines()[0]}). Move it "
             "away: the server makes a new one and the views are built again from the tables."
         ) from None
-
-
-def _extension_file(name: str) -> Path:
-    package = f"duckdb_extension_{name}"
-    spec = importlib.util.find_spec(package)
-    version = duckdb.__version__
-    if spec is not None and spec.origin is not None:
-        folder = Path(spec.origin).parent / "extensions" / f"v{version}"
-        found = folder / f"{name}.duckdb_extension"
-        if found.is_file():
-            return found
-    raise StartError(
-        f"DuckDB's extension {name} for version {version} is missing: install "
-        f"{package.replace('_', '-')}=={version} (`uv sync` does)."
-    )
 
 
 def roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
