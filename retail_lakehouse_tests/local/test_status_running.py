@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,7 +11,6 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from retail_lakehouse.contracts.events import INVENTORY
-from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
 from retail_lakehouse.contracts.tables import event_table
 from retail_lakehouse.kafka.connection import KafkaRefusedError
 from retail_lakehouse.local import processes, status
@@ -21,7 +19,6 @@ from retail_lakehouse.local.facts import TableReader, TopicFacts
 from retail_lakehouse.local.process_record import read_record
 from retail_lakehouse.local.status import collect_status
 from retail_lakehouse.settings import Settings
-from retail_lakehouse.warehouse.refresh_record import refreshes_file
 from retail_lakehouse_tests.resources.fakes import TOPIC_ID, Lakehouse
 
 Serve = Callable[..., None]
@@ -64,16 +61,6 @@ def process(
 
 def told(settings: Settings) -> dict[str, Any]:
     return dict(collect_status(settings))
-
-
-def refreshed(root: Path, view: str, newest_ago_seconds: float) -> None:
-    now_ms = time.time() * 1000
-    path = refreshes_file(root)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    newest_ms = int(now_ms - newest_ago_seconds * 1000)
-    path.write_text(
-        json.dumps({view: {"refreshed_at_ms": int(now_ms), "newest_event_ms": newest_ms}})
-    )
 
 
 def test_a_process_that_does_not_run_is_a_problem_in_its_own_words(
@@ -144,17 +131,13 @@ def test_a_supervisor_that_refuses_is_a_sentence_among_the_problems(settings: Se
     assert answer["supervisor"] is None
 
 
-def test_views_that_are_too_old_are_a_problem_while_the_platform_runs(
-    settings: Settings, serve: Serve
+def test_views_that_are_late_are_a_problem_only_while_the_platform_runs(
+    settings: Settings, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limit = SERVICE_LEVELS.serving_lag_seconds
-    sentence = f"What these views show is older than {limit} s: mart.mv_stock_newest."
-    refreshed(settings.root, "mv_stock_newest", limit + 60)
-    assert sentence not in told(settings)["problems"]
+    monkeypatch.setattr(status, "late_views", lambda *_: ["These views are late."])
+    assert "These views are late." not in told(settings)["problems"]
     serve(process("warehouse"))
-    assert sentence in told(settings)["problems"]
-    refreshed(settings.root, "mv_stock_newest", limit - 60)
-    assert not any("older than" in each for each in told(settings)["problems"])
+    assert "These views are late." in told(settings)["problems"]
 
 
 def test_what_a_killed_supervisor_left_is_listed_with_all_its_processes(

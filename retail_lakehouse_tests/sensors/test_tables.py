@@ -128,12 +128,12 @@ def test_a_compaction_that_was_seen_is_where_the_next_look_begins(
 ) -> None:
     sensor = tables_sensor(settings)
     reported = lakehouse.commit("inventory", 1)
-    tick(sensor, iceberg=lakehouse.resource())
+    tick(sensor, iceberg=lakehouse.resource(), kafka=FakeKafka())
     lakehouse.replace("inventory")
-    tick(sensor, iceberg=lakehouse.resource())
+    tick(sensor, iceberg=lakehouse.resource(), kafka=FakeKafka())
     lakehouse.commit("inventory", 2)
     lakehouse.table("inventory").maintenance.expire_snapshots().by_ids([reported]).commit()
-    (event,) = tick(sensor, iceberg=lakehouse.resource()).asset_events
+    (event,) = tick(sensor, iceberg=lakehouse.resource(), kafka=FakeKafka()).asset_events
     told = values(event)
     assert told["rows_added"] == 2
     assert "gap" not in told
