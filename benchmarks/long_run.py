@@ -107,7 +107,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--events-per-second", type=float, default=3000.0)
     parser.add_argument("--state-dir", help="a fresh folder; a temporary one if not given")
     parser.add_argument("--no-faults", action="store_true", help="kill nothing")
-    parser.add_argument("--parity-seconds", type=float, default=600.0, help="0: only at the end")
+    parser.add_argument("--parity-seconds", type=float, default=300.0, help="0: only at the end")
     parser.add_argument("--name", default="long_run", help="name of the files in results/")
     return parser.parse_args()
 
