@@ -91,19 +91,28 @@ class Mark:
     contract_version: int
     run_id: str
     engine: str
+    newest_ms: int | None = None
+    """The newest `least(event time, broker time)` of the landed rows, epoch milliseconds.
+
+    The two ranges cannot give it: the newest of either may be of other rows. None where no row
+    landed, and in marks from before it was written.
+    """
     version: int = field(default=MARK_VERSION)
 
     def to_summary(self) -> dict[str, str]:
         """Snapshot properties that carry the mark: one key, compact JSON.
 
         Every retained snapshot's summary stands in the table's metadata file, which each commit
-        writes anew: an `until` that is the end of its range, and a count of 0, go without saying.
+        writes anew: an `until` that is the end of its range, a count of 0, and a newest row where
+        none landed, go without saying.
         """
         document = asdict(self) | {"version": MARK_VERSION}
         ends = {partition: end for partition, (_, end) in self.ranges.items()}
         document["until"] = {p: end for p, end in self.until.items() if ends.get(p) != end}
         for name in ("batch", "total"):
             document[name] = {key: number for key, number in document[name].items() if number}
+        if self.newest_ms is None:
+            del document["newest_ms"]
         return {SUMMARY_KEY: json.dumps(document, separators=(",", ":"), sort_keys=True)}
 
     @staticmethod
@@ -151,6 +160,7 @@ class Mark:
             batch=Counts(),
             event_time=TimeRange(),
             broker_time=TimeRange(),
+            newest_ms=None,
             batch_started_ms=batch_started_ms,
             previous_commit_ms=None,
             contract_version=contract_version,
@@ -182,6 +192,7 @@ def _read(raw: dict[str, Any]) -> Mark:
         contract_version=int(raw["contract_version"]),
         run_id=str(raw["run_id"]),
         engine=str(raw["engine"]),
+        newest_ms=_optional(raw.get("newest_ms")),
         version=int(raw["version"]),
     )
 

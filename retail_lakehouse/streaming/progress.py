@@ -84,6 +84,8 @@ def rows_mark(progress: Progress, facts: BatchFacts, event: EventContract, run_i
     until = _advanced(progress.until, facts.planned_end)
     landed = facts.records.good & (facts.decision.verdict == Verdict.LANDS)
     batch = counts(facts)
+    records = facts.records
+    newest = np.minimum(records.event_ms[landed], records.broker_ms[landed])
     return Mark(
         kind=MarkKind.STREAM,
         cluster_id=progress.cluster_id,
@@ -91,8 +93,9 @@ def rows_mark(progress: Progress, facts: BatchFacts, event: EventContract, run_i
         topic_id=progress.topic_id,
         ranges=_ranges(progress.until, until),
         until=until,
-        event_time=_time_range(facts.records.event_ms[landed]),
-        broker_time=_time_range(facts.records.broker_ms),
+        event_time=_time_range(records.event_ms[landed]),
+        broker_time=_time_range(records.broker_ms),
+        newest_ms=_time_range(newest).newest_ms,
         batch=batch,
         total=progress.total + batch,
         batch_started_ms=facts.started_ms,
@@ -115,6 +118,7 @@ def quarantine_mark(
         ranges=_ranges(progress.quarantine_until, until),
         until=until,
         event_time=TimeRange(),
+        newest_ms=None,
         batch=batch,
         total=progress.quarantine_total + batch,
     )

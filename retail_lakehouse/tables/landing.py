@@ -65,11 +65,14 @@ def waiting_since_ms(arrivals: Iterable[tuple[int, int]], served: int | None) ->
 
 
 def newest_landed_ms(mark: Mark) -> int | None:
-    """The newest `least(event time, broker time)` that a mark's batch landed, from above.
+    """The newest `least(event time, broker time)` that a mark's batch landed.
 
     A producer's clock that is ahead cannot make a table look fresher than its broker's time. A
     batch that landed no row has none, however many records it read; a backfill has no broker time.
+    Marks that do not tell it give it from above, by the newest of both.
     """
+    if mark.newest_ms is not None:
+        return mark.newest_ms
     newest = mark.event_time.newest_ms
     if newest is None or mark.broker_time.newest_ms is None:
         return newest

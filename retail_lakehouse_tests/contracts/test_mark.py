@@ -46,6 +46,7 @@ MARKS = st.builds(
     contract_version=st.integers(1, 99),
     run_id=st.text(max_size=20),
     engine=st.sampled_from(["spark", "embedded"]),
+    newest_ms=st.one_of(st.none(), _LONGS),
 )
 
 
@@ -98,7 +99,7 @@ def _with(**changes: object) -> str:
         "[]",
         "7",
         '{"version":1',
-        *(_without(field.name) for field in fields(Mark)),
+        *(_without(field.name) for field in fields(Mark) if field.name != "newest_ms"),
         _with(kind="other"),
         _with(ranges=[[0, 1]]),
         _with(ranges={"0": [1]}),
@@ -109,6 +110,7 @@ def _with(**changes: object) -> str:
         _with(total=7),
         _with(total={"read": float("inf")}),
         _with(event_time={"oldest_ms": []}),
+        _with(newest_ms="soon"),
         _with(version="1"),
         _with(version=None),
     ],

@@ -84,6 +84,16 @@ def test_a_mark_has_the_times_of_what_landed_and_of_all_that_was_read() -> None:
     assert (empty.event_time, empty.broker_time) == (TimeRange(), TimeRange())
 
 
+def test_a_mark_has_the_newest_of_event_and_broker_time_of_any_one_row_that_landed() -> None:
+    # The newest of each, 2,000 and 1,006, are of different records: no row is that new.
+    ahead = _facts({0: 17})
+    ahead.records.event_ms[0] = 2_000
+    assert rows_mark(PROGRESS, ahead, INVENTORY, "r").newest_ms == 1_003
+    assert rows_mark(PROGRESS, _facts({0: 17}), INVENTORY, "r").newest_ms == 500
+    assert rows_mark(PROGRESS, _facts({0: 10}, taken=0), INVENTORY, "r").newest_ms is None
+    assert quarantine_mark(PROGRESS, ahead, 3, INVENTORY, "r").newest_ms is None
+
+
 def test_a_mark_advances_what_the_batch_read_and_keeps_the_other_partitions() -> None:
     # 1 has nothing new, 2 is new, 3 was not asked for, and 0 is never taken back.
     mark = rows_mark(PROGRESS, _facts({0: 17, 1: 7, 2: 4}), INVENTORY, "r")

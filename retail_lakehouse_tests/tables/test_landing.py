@@ -53,5 +53,6 @@ def test_each_partition_is_bound_by_the_last_batch_that_advanced_it() -> None:
 
 def test_the_newest_that_landed_is_no_newer_than_the_broker_and_none_without_a_row() -> None:
     assert newest_landed_ms(MARK) == 300
+    assert newest_landed_ms(replace(MARK, newest_ms=250)) == 250
     assert newest_landed_ms(replace(MARK, broker_time=TimeRange())) == 900
     assert newest_landed_ms(replace(MARK, event_time=TimeRange())) is None
