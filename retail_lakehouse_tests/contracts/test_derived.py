@@ -26,6 +26,11 @@ _TYPE_WORDS = (
     r"varbyte|double|boolean|number"
 )
 _DECLARED = re.compile(rf'\b({"|".join(sorted(NAMES))})"?\s+({_TYPE_WORDS})\b', re.IGNORECASE)
+# NULL::varchar AS store_id, CAST(NULL AS decimal(18, 4)) AS unit_price
+_TYPED_NULL = re.compile(
+    rf'\bNULL(?:::|\s+AS\s+)(?:{_TYPE_WORDS})(?:\([^)]*\))?\)?\s+AS\s+"?({"|".join(sorted(NAMES))})\b',
+    re.IGNORECASE,
+)
 _TYPE_WORD = re.compile(rf"({_TYPE_WORDS})(\(.*\))?", re.IGNORECASE)
 # pa.int64(), t.StringType(), types.DecimalType(18, 4), Kind.LONG, …
 _TYPE_NAME = re.compile(
@@ -108,6 +113,11 @@ def test_no_schema_is_written_by_hand_outside_the_contracts() -> None:
         ("spark.py", 'schema = StructType([StructField("store_id", StringType())])'),
         ("spark.py", 'schema = StructType().add("store_id", "string")'),
         ("spark.py", 'DDL = "store_id string, sku string, quantity_on_hand int"'),
+        (
+            "empty.py",
+            'NONE = "SELECT NULL::VARCHAR AS store_id, CAST(NULL AS DECIMAL(18, 4)) AS unit_price, '
+            'NULL::INT AS quantity"',
+        ),
         ("iceberg.py", 'NestedField(1, "store_id", types.StringType(), required=True)'),
         ("arrow.py", 'fields = pa.schema([pa.field("quantity_on_hand", pa.int32())])'),
         (
@@ -191,7 +201,8 @@ def _hand_written(path: Path) -> Iterator[str]:
 
 def _declarations(text: str) -> Iterator[str]:
     """Column names with types after them, where there are so many that it is a schema."""
-    found = {match.group(1).lower() for match in _DECLARED.finditer(text)}
+    matches = (*_DECLARED.finditer(text), *_TYPED_NULL.finditer(text))
+    found = {match.group(1).lower() for match in matches}
     if len(found) >= _A_SCHEMA:
         yield f"types for {', '.join(sorted(found))}"
 

@@ -74,15 +74,12 @@ class TableSide:
 
     def row_sums(self) -> Mapping[str, RowSums]:
         """Sums by origin: stream, backfill, replay."""
-        if self._bad.current_snapshot() is None:
-            self._connection.execute(
-                _statement("replayed", source=_NO_QUARANTINE),
-            )
-        else:
-            self._connection.execute(_statement("replayed", source=_source(self._bad)))
+        self._connection.execute(_statement("replayed", source=self._source(self._bad)))
         if self._rows.current_snapshot() is None:
             return {}
-        text = _statement("rows", source=_source(self._rows), canonical=_canonical(self._event))
+        text = _statement(
+            "rows", source=self._source(self._rows), canonical=_canonical(self._event)
+        )
         return {
             origin: RowSums(
                 rows=count,
@@ -96,7 +93,7 @@ class TableSide:
         """How many rows have a key (event id, event hour) that another row has already."""
         if self._rows.current_snapshot() is None:
             return 0
-        return int(self._one(_statement("after_first", source=_source(self._rows)))[0])
+        return int(self._one(_statement("after_first", source=self._source(self._rows)))[0])
 
     def quarantine(self, expected: NDArray[np.void]) -> QuarantineSides:
         """The quarantine beside the expected coordinates (dtype `COORDINATE`)."""
@@ -110,7 +107,7 @@ class TableSide:
                 "reason": pa.array(reasons[expected["reason"]].tolist(), pa.string()),
             }
         )
-        source = _NO_QUARANTINE if self._bad.current_snapshot() is None else _source(self._bad)
+        source = self._source(self._bad)
         self._connection.register("expected_coordinates", relation)
         try:
             counted = self._one(_statement("quarantine", source=source))
@@ -125,13 +122,22 @@ class TableSide:
         """What replays say they landed, beside the rows that are there."""
         if self._bad.current_snapshot() is None:
             return ReplaySides(0, 0, 0, 0, 0)
-        is_empty = self._rows.current_snapshot() is None
         text = _statement(
             "landed_by_replay",
-            quarantine=_source(self._bad),
-            source=_NO_ROWS if is_empty else _source(self._rows),
+            quarantine=self._source(self._bad),
+            source=self._source(self._rows),
         )
         return ReplaySides(*map(int, self._one(text)))
+
+    def _source(self, table: "Table") -> str:
+        """What a statement reads the table from."""
+        if table.current_snapshot() is None:
+            # A table that nothing was ever written to has no snapshot, and DuckDB cannot scan it.
+            empty = f"empty_{table.name()[-1]}"
+            self._connection.register(empty, table.schema().as_arrow().empty_table())
+            return empty
+        location = table.metadata_location.replace("'", "''")
+        return f"iceberg_scan('{location}')"
 
     def _one(self, text: str) -> tuple[Any, ...]:
         row = self._connection.execute(text).fetchone()
@@ -144,29 +150,12 @@ def prepare(connection: "DuckDBPyConnection") -> None:
     connection.execute(_text("canonical"))
 
 
-# A table that nothing was ever written to has no snapshot, and DuckDB cannot scan it.
-_PLACE = (
-    "NULL::VARCHAR AS kafka_topic_id, NULL::INT AS kafka_partition, NULL::BIGINT AS kafka_offset, "
-    "NULL::TIMESTAMP AS kafka_timestamp"
-)
-_NO_QUARANTINE = (
-    f"(SELECT {_PLACE}, NULL::VARCHAR AS reason, NULL::VARCHAR AS outcome, "
-    "NULL::VARCHAR AS replay_id WHERE false)"
-)
-_NO_ROWS = f"(SELECT {_PLACE} WHERE false)"
-
-
 def _text(name: str) -> str:
     return (files(__package__) / "sql" / f"{name}.sql").read_text(encoding="utf-8")
 
 
 def _statement(name: str, **parts: str) -> str:
     return _text(name).format(**parts)
-
-
-def _source(table: "Table") -> str:
-    location = table.metadata_location.replace("'", "''")
-    return f"iceberg_scan('{location}')"
 
 
 def _canonical(event: EventContract) -> str:
