@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
 
+from retail_lakehouse.contracts.events import EVENTS
 from retail_lakehouse.contracts.fields import Kind
 from retail_lakehouse.contracts.tables import TABLES
 
@@ -84,6 +85,25 @@ class ViewContract:
 
 
 _SOURCES = {table.name for table in TABLES}
+_EACH_EVENT = re.compile(
+    r"^(?P<indent> *)\{for_each_event\}\n(?P<branch>.*?)^ *\{union_all\}\n",
+    re.DOTALL | re.MULTILINE,
+)
+
+
+def for_each_event(text: str) -> str:
+    """SQL with a branch an event where it says `{for_each_event}` … `{event}` … `{union_all}`.
+
+    So a view over all topics knows none of them by name.
+    """
+
+    def branches(match: re.Match[str]) -> str:
+        branch = match["branch"]
+        return f"{match['indent']}UNION ALL\n".join(
+            branch.replace("{event}", event.name) for event in EVENTS
+        )
+
+    return _EACH_EVENT.sub(branches, text)
 
 
 def view_sql(view: ViewContract) -> str:
@@ -107,6 +127,7 @@ def view_sql(view: ViewContract) -> str:
         "source": sources[0] if sources else "",
     }
     text = resources.files(__package__).joinpath("sql", view.sql_file).read_text("utf-8").strip()
+    text = for_each_event(text)
     for placeholder, name in names.items():
         marker = "{" + placeholder + "}"
         if marker not in text:

@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal, localcontext
+from importlib import resources
 from typing import Any
 
 import duckdb
@@ -15,6 +16,8 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
+from retail_lakehouse import contracts
+from retail_lakehouse.contracts.events import EVENTS
 from retail_lakehouse.contracts.fields import Kind
 from retail_lakehouse.contracts.reference_data import currency_rates, stores
 from retail_lakehouse.contracts.tables import (
@@ -24,7 +27,7 @@ from retail_lakehouse.contracts.tables import (
     TableContract,
     event_table,
 )
-from retail_lakehouse.contracts.view_contract import NET_BIAS, WINDOW_HOURS
+from retail_lakehouse.contracts.view_contract import NET_BIAS, WINDOW_HOURS, for_each_event
 from retail_lakehouse.contracts.views import (
     EXTERNAL_SCHEMA,
     MART_SCHEMA,
@@ -457,6 +460,15 @@ def test_no_statement_holds_a_percent_sign_or_a_second_statement() -> None:
         assert "%" not in view_sql(view), "the driver would take it for a parameter"
         assert len(sqlglot.parse(view_sql(view), read="redshift")) == 1
         assert "{" not in view_sql(view)
+
+
+def test_a_view_over_all_topics_has_a_branch_an_event_and_names_none() -> None:
+    text = "(\n  {for_each_event}\n  SELECT a\n  FROM mv_{event}\n  {union_all}\n)"
+    branches = [f"  SELECT a\n  FROM mv_{event.name}\n" for event in EVENTS]
+    assert for_each_event(text) == "(\n" + "  UNION ALL\n".join(branches) + ")"
+    for name in ("pipeline_age", "pipeline_lag", "quarantine"):
+        file = resources.files(contracts).joinpath("sql", f"{name}.sql")
+        assert not [event.name for event in EVENTS if event.name in file.read_text("utf-8")]
 
 
 def test_a_name_that_is_no_identifier_never_reaches_the_sql() -> None:

@@ -1,14 +1,10 @@
 -- Age runs on while nothing arrives: GETDATE() is read when the view is queried, never at a refresh.
 CREATE OR REPLACE VIEW {mart}.pipeline_age AS
 WITH arrivals AS (
+    {for_each_event}
     SELECT kafka_topic, newest_ts, ingested_at, max_kafka_timestamp
-    FROM {mart}.mv_inventory_arrivals
-    UNION ALL
-    SELECT kafka_topic, newest_ts, ingested_at, max_kafka_timestamp
-    FROM {mart}.mv_transactions_arrivals
-    UNION ALL
-    SELECT kafka_topic, newest_ts, ingested_at, max_kafka_timestamp
-    FROM {mart}.mv_clickstream_arrivals
+    FROM {mart}.mv_{event}_arrivals
+    {union_all}
 )
 SELECT
     kafka_topic AS topic,

@@ -3,14 +3,10 @@
 -- time to landing also holds late producers and wrong clocks.
 CREATE OR REPLACE VIEW {mart}.pipeline_lag AS
 WITH arrivals AS (
+    {for_each_event}
     SELECT kafka_topic, broker_second, ingested_at, events, event_timestamp_sum
-    FROM {mart}.mv_inventory_arrivals
-    UNION ALL
-    SELECT kafka_topic, broker_second, ingested_at, events, event_timestamp_sum
-    FROM {mart}.mv_transactions_arrivals
-    UNION ALL
-    SELECT kafka_topic, broker_second, ingested_at, events, event_timestamp_sum
-    FROM {mart}.mv_clickstream_arrivals
+    FROM {mart}.mv_{event}_arrivals
+    {union_all}
 )
 SELECT
     kafka_topic AS topic,

@@ -3,17 +3,11 @@
 -- records gives their offsets to new ones. The raw bytes stay in the tables.
 CREATE OR REPLACE VIEW {mart}.quarantine AS
 WITH judged AS (
+    {for_each_event}
     SELECT kafka_topic, kafka_topic_id, kafka_partition, kafka_offset, kafka_timestamp, reason,
         detail, event_id, contract_version, quarantine_date, judged_at, outcome, replay_id
-    FROM {external}.inventory_events_quarantine
-    UNION ALL
-    SELECT kafka_topic, kafka_topic_id, kafka_partition, kafka_offset, kafka_timestamp, reason,
-        detail, event_id, contract_version, quarantine_date, judged_at, outcome, replay_id
-    FROM {external}.transactions_events_quarantine
-    UNION ALL
-    SELECT kafka_topic, kafka_topic_id, kafka_partition, kafka_offset, kafka_timestamp, reason,
-        detail, event_id, contract_version, quarantine_date, judged_at, outcome, replay_id
-    FROM {external}.clickstream_events_quarantine
+    FROM {external}.{event}_events_quarantine
+    {union_all}
 ),
 ranked AS (
     SELECT

@@ -11,6 +11,7 @@ from datetime import datetime
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from retail_lakehouse.contracts.view_contract import for_each_event
 from retail_lakehouse.local.recompute.digest import DIGESTED, digest_recomputed, digest_shown
 from retail_lakehouse.local.recompute.pinned import (
     SnapshotGone,
@@ -88,7 +89,8 @@ def check_in(
 
 def _compare(session: Session, raw: "duckdb.DuckDBPyConnection", view: str) -> ViewParity:
     started = time.monotonic()
-    query = resources.files(__package__).joinpath("sql", f"{view}.sql").read_text("utf-8")
+    text = resources.files(__package__).joinpath("sql", f"{view}.sql").read_text("utf-8")
+    query = for_each_event(text)
     if view in DIGESTED:
         ((now, rows, shown),) = session.rows(digest_shown(view))
         recomputed = raw.execute(digest_recomputed(view, query), _binds(query, now)).fetchone()

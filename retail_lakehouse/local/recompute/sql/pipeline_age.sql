@@ -1,9 +1,7 @@
 WITH arrivals AS (
-    SELECT kafka_topic, kafka_timestamp, ingested_at, event_ts FROM mv_inventory_arrivals
-    UNION ALL
-    SELECT kafka_topic, kafka_timestamp, ingested_at, event_ts FROM mv_transactions_arrivals
-    UNION ALL
-    SELECT kafka_topic, kafka_timestamp, ingested_at, event_ts FROM mv_clickstream_arrivals
+    {for_each_event}
+    SELECT kafka_topic, kafka_timestamp, ingested_at, event_ts FROM mv_{event}_arrivals
+    {union_all}
 )
 SELECT
     kafka_topic,

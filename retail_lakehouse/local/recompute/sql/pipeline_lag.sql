@@ -1,9 +1,7 @@
 WITH arrivals AS (
-    SELECT kafka_topic, kafka_timestamp, ingested_at, event_timestamp FROM mv_inventory_arrivals
-    UNION ALL
-    SELECT kafka_topic, kafka_timestamp, ingested_at, event_timestamp FROM mv_transactions_arrivals
-    UNION ALL
-    SELECT kafka_topic, kafka_timestamp, ingested_at, event_timestamp FROM mv_clickstream_arrivals
+    {for_each_event}
+    SELECT kafka_topic, kafka_timestamp, ingested_at, event_timestamp FROM mv_{event}_arrivals
+    {union_all}
 ),
 lags AS (
     SELECT
