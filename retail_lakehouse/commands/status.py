@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated
+from dataclasses import fields
+from typing import Annotated, Any
 
 import typer
 
@@ -46,6 +47,7 @@ def page(told: Mapping[str, object]) -> list[str]:
         lines.append(f"Kafka      {told['bootstrap_servers']}")
         warehouse = _mapping(told["warehouse"])
         lines.append(f"Warehouse  {warehouse['host']}:{warehouse['port']}")
+        lines += ["", _live_line(told)]
     else:
         lines.append("Running    no")
     processes = _mapping(told["processes"])
@@ -87,6 +89,15 @@ def page(told: Mapping[str, object]) -> list[str]:
     if isinstance(problems, list) and problems:
         lines += ["", "Problems", *(f"- {problem}" for problem in problems)]
     return lines
+
+
+def _live_line(told: Mapping[str, object]) -> str:
+    """The line that `dev` shows, of the same figures."""
+    from retail_lakehouse.commands.display import pulse_line
+    from retail_lakehouse.local.status import Pulse
+
+    figures: dict[str, Any] = {field.name: told[field.name] for field in fields(Pulse)}
+    return pulse_line(Pulse(**figures))
 
 
 def _mapping(value: object) -> Mapping[str, object]:
