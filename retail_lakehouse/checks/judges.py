@@ -49,7 +49,8 @@ def judge_job(stream: StreamLook, event: str, settings: Settings, levels: Servic
 
     Stalled: records wait, and no mark came within `stalled_after_triggers` intervals. An interval
     is the trigger, or the last batch where that took longer. A run that has not committed yet is
-    warming up: it has as long as a record may take to land.
+    warming up: it has as long as a record may take to land. A batch that takes so long that the
+    next could break the ingest lag is a warning.
     """
     run, topic, table = stream.jobs[event], stream.topics[event], stream.tables[event]
     figures: dict[str, Figure] = {"state": run.state.value}
@@ -86,6 +87,17 @@ def judge_job(stream: StreamLook, event: str, settings: Settings, levels: Servic
     if is_warming_up:
         words = f"The {event} job runs for {quiet:.0f} s and has yet to commit its first batch."
         return Verdict(True, words, figures)
+    batch = figures["batch_seconds"] = _batch_seconds(table)
+    if batch > levels.long_batch_seconds:
+        return Verdict(
+            False,
+            f"The {event} job may soon fall behind: its last batch took {batch:.0f} s, over "
+            f"the {levels.long_batch_seconds:.0f} s that leave room below the ingest lag of "
+            f"{levels.ingest_lag_seconds} s; {topic.backlog} wait. Give it more workers, or look "
+            "at the batch's figures on the table's page.",
+            figures,
+            warn_only=True,
+        )
     return Verdict(True, f"The {event} job runs and commits; {topic.backlog} wait.", figures)
 
 

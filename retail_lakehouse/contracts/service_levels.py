@@ -23,6 +23,14 @@ class ServiceLevels:
     """Of one topic; a job has room for twice as many."""
     stalled_after_triggers: int = 3
     """No batch within so many triggers while offsets grow: the job is stalled."""
+    batch_share: float = 0.7
+    """A record may wait for the batch under way and then for its own, so two of them must fit into
+    the ingest lag: one that takes more than this share of its half is a warning."""
+
+    @property
+    def long_batch_seconds(self) -> float:
+        """A batch that takes longer endangers the ingest lag."""
+        return self.batch_share * self.ingest_lag_seconds / 2
 
 
 SERVICE_LEVELS = ServiceLevels()

@@ -95,6 +95,18 @@ def test_a_job_whose_batches_are_longer_than_its_trigger_is_given_their_time() -
     assert judge_job(slow, "inventory", SETTINGS, LEVELS).passed
 
 
+@pytest.mark.parametrize("batch_seconds, passed", [(42, True), (43, False)])
+def test_a_batch_of_which_no_two_fit_into_the_ingest_lag_with_room_is_a_warning(
+    batch_seconds: float, passed: bool
+) -> None:
+    slow = stream(end=150, committed_ago=1, batch_seconds=batch_seconds)
+    verdict = judge_job(slow, "inventory", SETTINGS, LEVELS)
+    assert verdict.passed is passed
+    assert verdict.warn_only is not passed
+    assert verdict.figures["batch_seconds"] == batch_seconds
+    assert passed or "took 43 s, over the 42 s" in verdict.sentence
+
+
 @pytest.mark.parametrize("started_ago, passed", [(20, True), (119, True), (121, False)])
 def test_a_job_that_has_just_started_has_as_long_as_a_record_may_take_to_land(
     started_ago: float, passed: bool
