@@ -37,7 +37,7 @@ class JobArguments:
     dedupe_horizon_hours: int
     snapshot_retention_minutes: int
     accept_loss: str
-    """A topic's id: what is lost in it is known and accepted (see `startup.py`)."""
+    """Codes of losses that a person has accepted, with commas (see `startup.py`)."""
 
     @staticmethod
     def parse(argv: Sequence[str]) -> "JobArguments":
