@@ -1,7 +1,8 @@
 """Past days written straight into the tables, through the same judge as the stream.
 
 Here: history for views that look days back, in commits marked as backfill, without offsets. Not
-here: the live stream (`run.py`).
+here: the live stream (`run.py`). What a row has beside its event is worked out here, without Spark;
+that both come to the same row is locked by `streaming/test_history_rows.py` of the tests.
 """
 
 import datetime as dt
