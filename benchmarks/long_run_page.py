@@ -128,10 +128,11 @@ def _parity_line(run: LongRun) -> str:
     final = "equal" if run.final_parity_ok else "not equal"
     names = ", ".join(f"`{name}`" for name in run.plain_views)
     return (
-        f"The {len(run.plain_views)} plain views on top ({names}), which have no refresh of their "
-        f"own, now and then against a recomputation from the raw rows: compared {len(made)} times, "
-        f"{wrong} with a difference{took}; {skipped} not made as the warehouse did not answer; "
-        f"after the last refresh: {final}."
+        f"The {len(run.plain_views)} plain views on top ({names}) are queries over those, the "
+        "dimensions and the clock, and have no refresh of their own: above equal materialized "
+        "views only the query could be wrong. Each against a recomputation from the raw rows: "
+        f"compared {len(made)} times, {wrong} with a difference{took}; {skipped} not made as the "
+        f"warehouse did not answer; after the last refresh: {final}."
     )
 
 

@@ -13,7 +13,7 @@ from importlib import resources
 from retail_lakehouse.contracts.fields import Kind
 from retail_lakehouse.contracts.views import ViewColumn, view_named
 
-DIGESTED = frozenset({"mv_inventory_realtime"})
+DIGESTED = frozenset({"mv_inventory_realtime", "stock_now"})
 """Views with a row for each store and SKU."""
 
 _NULL = "'~'"
