@@ -27,6 +27,8 @@ from retail_lakehouse.local.process_record import ProcessRecord, read_record, wr
 
 logger = logging.getLogger(__name__)
 
+KEPT = "KEPT_BY_RETAIL_LAKEHOUSE"
+"""In the environment of each process that is spawned: the state folder and the process's name."""
 LOG_ROTATE_BYTES = 20 * 1024 * 1024
 _POLL_SECONDS = 0.05
 _KILL_WAIT_SECONDS = 5.0
@@ -77,7 +79,7 @@ def spawn(root: Path, name: str, command: Command) -> subprocess.Popen[bytes]:
     with log_file.open("ab") as log:
         process = subprocess.Popen(  # noqa: S603
             list(command.argv),
-            env={**os.environ, **command.env},
+            env={**os.environ, **command.env, KEPT: _kept(root, name)},
             cwd=command.cwd,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -89,6 +91,29 @@ def spawn(root: Path, name: str, command: Command) -> subprocess.Popen[bytes]:
     except psutil.NoSuchProcess:
         logger.warning("%s ended at once; see %s.", name, log_file)
     return process
+
+
+def adopt_unrecorded(root: Path, names: Iterable[str]) -> None:
+    """Write the records of processes whose starter was killed before it could.
+
+    Such a process can only be the newest of its name: the one before was ended first.
+    """
+    name_of = {_kept(root, name): name for name in names}
+    for process in psutil.process_iter():
+        try:
+            name = name_of.get(process.environ().get(KEPT, ""))
+            if name is None or os.getsid(process.pid) != process.pid:
+                continue
+            path = record_path(root, name)
+            known = read_record(path)
+            if known is None or known.pid != process.pid or not known.is_that(process):
+                write_record(path, process.pid, {"log": str(log_path(root, name))})
+        except (ProcessLookupError, PermissionError, psutil.Error):
+            continue
+
+
+def _kept(root: Path, name: str) -> str:
+    return f"{root}:{name}"
 
 
 def session_members(record: ProcessRecord) -> list[psutil.Process]:

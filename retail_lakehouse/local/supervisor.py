@@ -318,7 +318,7 @@ def _held(root: Path) -> str:
 
 
 def end_recorded(root: Path, names: Iterable[str], grace_seconds: float) -> list[str]:
-    """End the recorded processes that still run, all at once, and forget the records.
+    """End the processes of earlier supervisors that still run, all at once; forget their records.
 
     Returns:
         The names of those that were found.
@@ -326,6 +326,8 @@ def end_recorded(root: Path, names: Iterable[str], grace_seconds: float) -> list
     Raises:
         StragglersError: One of them does not end.
     """
+    names = tuple(names)
+    processes.adopt_unrecorded(root, names)
     records = processes.recorded(root, names)
     found = {name: record for name, record in records.items() if processes.session_members(record)}
     for record in found.values():

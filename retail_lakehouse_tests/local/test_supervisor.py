@@ -102,6 +102,25 @@ def test_what_the_dead_process_left_is_ended_before_the_next_starts(
     assert processes.session_members(record) == []
 
 
+def test_a_process_whose_starter_was_killed_before_its_record_was_written_is_ended(
+    tmp_path: Path,
+) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    command = Command([sys.executable, "-c", SLEEPER])
+    lost, strangers = (processes.spawn(root, "one", command) for root in (ours, theirs))
+    for root in (ours, theirs):
+        processes.record_path(root, "one").unlink()
+    supervisor = Supervisor(ours, [unit(ours, "one", SLEEPER)])
+    try:
+        assert supervisor.open() == ["one"]
+        assert lost.wait(5) == -signal.SIGTERM
+        assert strangers.poll() is None
+    finally:
+        supervisor.close()
+        strangers.kill()
+        strangers.wait(5)
+
+
 def test_a_crash_loop_is_said_in_a_sentence_with_the_last_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
