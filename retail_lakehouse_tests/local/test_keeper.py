@@ -1,0 +1,260 @@
+"""One process as its keeper has it: growing pauses, wishes that overtake others, its words."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from retail_lakehouse.local import keeper, processes
+from retail_lakehouse.local.control import ProcessState, ProcessStatus
+from retail_lakehouse.local.keeper import CommandUnit, Keeper, Unit
+from retail_lakehouse.local.process_record import read_record
+from retail_lakehouse.local.processes import Command
+
+SLEEP = "exec sleep 300"
+DIE = "exit 1"
+DEAF = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
+
+
+def unit(root: Path, script: str) -> CommandUnit:
+    return CommandUnit(root, "one", lambda: Command(["/bin/sh", "-c", script]))
+
+
+class Kept:
+    """A keeper at work, and what it told: when, and which state."""
+
+    def __init__(self, root: Path, kept: Unit) -> None:
+        self.told: list[tuple[float, ProcessStatus]] = []
+        self.keeper = Keeper(root, kept, self._note)
+        self.keeper.begin()
+
+    def _note(self, status: ProcessStatus) -> None:
+        self.told.append((time.monotonic(), status))
+
+    def messages(self, *states: ProcessState) -> list[str]:
+        return [each.message for _, each in list(self.told) if each.state in states]
+
+    def deaths(self) -> list[str]:
+        return self.messages(ProcessState.WAITING, ProcessState.CRASHING, ProcessState.HALTED)
+
+    def reaches(self, state: ProcessState) -> None:
+        assert self.keeper.wait_for([state], 10.0), self.keeper.status()
+
+
+Keep = Callable[[Unit | str], Kept]
+
+
+@pytest.fixture
+def keep(tmp_path: Path) -> Iterator[Keep]:
+    made: list[Kept] = []
+
+    def make(kept: Unit | str) -> Kept:
+        made.append(Kept(tmp_path, unit(tmp_path, kept) if isinstance(kept, str) else kept))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.keeper.hurry.set()
+        each.keeper.close()
+        assert each.keeper.join(10.0)
+
+
+def until(done: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def test_pauses_grow_with_each_death_and_stay_at_the_longest(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = (0.05, 0.1, 0.2)
+    monkeypatch.setattr(keeper, "BACKOFF_SECONDS", pauses)
+    kept = keep(DIE)
+    kept.keeper.ask("start")
+    until(lambda: kept.keeper.status().restarts == 4)
+    said = ("again in 0.05 s", "again in 0.1 s", "again every 0.2 s", "again every 0.2 s")
+    assert all(words in told for words, told in zip(said, kept.deaths(), strict=False))
+    died = [at for at, each in kept.told if each.message]
+    started = [at for at, each in kept.told if each.state is ProcessState.STARTING][1:]
+    for pause, death, start in zip((*pauses, pauses[-1]), died, started, strict=False):
+        assert start - death >= pause * 0.9
+
+
+def test_one_that_dies_before_it_is_steady_is_paused_longer(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "BACKOFF_SECONDS", (0.01, 0.02))
+    kept = keep("sleep 0.3; exit 1")
+    kept.keeper.ask("start")
+    until(lambda: len(kept.deaths()) >= 2)
+    assert "again in 0.02 s" in kept.deaths()[1]
+
+
+def test_one_that_was_steady_begins_with_the_shortest_pause_again(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(keeper, "BACKOFF_SECONDS", (0.01, 0.02))
+    monkeypatch.setattr(keeper, "STEADY_AFTER_SECONDS", 0.3)
+    runs = tmp_path / "runs"
+    kept = keep(f"echo >> '{runs}'; [ $(wc -l < '{runs}') = 3 ] && sleep 1; exit 1")
+    kept.keeper.ask("start")
+    until(lambda: len(kept.deaths()) >= 3)
+    assert "again in 0.02 s" in kept.deaths()[1]
+    assert "again in 0.01 s" in kept.deaths()[2]
+
+
+@pytest.mark.parametrize(
+    ("pauses", "state"),
+    [((0.01, 30.0), ProcessState.WAITING), ((0.01, 0.01, 30.0), ProcessState.CRASHING)],
+)
+def test_a_start_that_is_asked_for_ends_the_pause_and_forgets_the_deaths(
+    keep: Keep,
+    monkeypatch: pytest.MonkeyPatch,
+    pauses: tuple[float, ...],
+    state: ProcessState,
+) -> None:
+    monkeypatch.setattr(keeper, "BACKOFF_SECONDS", pauses)
+    kept = keep(DIE)
+    kept.keeper.ask("start")
+    until(lambda: "30 s" in kept.keeper.status().message)
+    assert kept.keeper.status().state is state
+    before = len(kept.deaths())
+    kept.keeper.ask("start")
+    until(lambda: len(kept.deaths()) > before)
+    assert "again in 0.01 s" in kept.deaths()[before]
+
+
+def test_a_stop_ends_the_pause_and_the_next_start_is_none_after_a_death(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "BACKOFF_SECONDS", (30.0,))
+    kept = keep(DIE)
+    kept.keeper.ask("start")
+    kept.reaches(ProcessState.WAITING)
+    assert kept.keeper.status().pid is None
+    kept.keeper.ask("stop")
+    kept.reaches(ProcessState.STOPPED)
+    kept.keeper.ask("start")
+    until(lambda: len(kept.deaths()) == 2)
+    assert kept.keeper.status().restarts == 0
+
+
+def test_a_process_has_a_start_time_from_its_start_to_its_stop(keep: Keep) -> None:
+    kept = keep(SLEEP)
+    assert kept.keeper.status().started_at is None
+    before = time.time()
+    kept.keeper.ask("start")
+    kept.reaches(ProcessState.RUNNING)
+    started_at = kept.keeper.status().started_at
+    assert started_at is not None
+    assert before <= started_at <= time.time()
+    kept.keeper.ask("stop")
+    kept.reaches(ProcessState.STOPPED)
+    assert kept.keeper.status().started_at is None
+
+
+def test_a_death_is_told_with_the_last_three_lines_and_forgotten_by_the_next_start(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "BACKOFF_SECONDS", (0.01,))
+    kept = keep(r"printf 'first\nsecond\nthird\nfourth\n'; kill -9 $$")
+    kept.keeper.ask("start")
+    until(lambda: len(kept.messages(ProcessState.STARTING)) >= 2)
+    assert kept.deaths()[0].startswith(
+        "one ended with signal SIGKILL: second / third / fourth It is started again"
+    )
+    assert kept.messages(ProcessState.STARTING)[:2] == ["", ""]
+
+
+def test_the_grace_of_a_stop_is_what_the_supervisor_left_it(keep: Keep, tmp_path: Path) -> None:
+    kept = keep(DEAF)
+    kept.keeper.ask("start")
+    kept.reaches(ProcessState.RUNNING)
+    until(lambda: b"ready" in processes.log_path(tmp_path, "one").read_bytes())
+    kept.keeper.grace_seconds = 0.2
+    began = time.monotonic()
+    kept.keeper.ask("stop")
+    kept.reaches(ProcessState.STOPPED)
+    assert time.monotonic() - began < keeper.DEFAULT_GRACE_SECONDS / 2
+
+
+class SlowToStart:
+    """A unit whose start waits until it is let go."""
+
+    name = "one"
+    stage = 0
+
+    def __init__(self) -> None:
+        self.starts = 0
+        self.go = threading.Event()
+
+    def start(self) -> None:
+        self.starts += 1
+        assert self.go.wait(10)
+
+    def is_alive(self) -> bool:
+        return True
+
+    def stop(self, grace_seconds: float, hurry: threading.Event) -> None:
+        """It holds nothing."""
+
+    def pid(self) -> int | None:
+        return None
+
+    def last_exit(self) -> str:
+        return "no exit code"
+
+    def needs_a_person(self) -> bool:
+        return False
+
+
+def test_a_start_after_a_stop_is_another_start_also_while_the_first_is_under_way(
+    keep: Keep,
+) -> None:
+    slow = SlowToStart()
+    kept = keep(slow)
+    kept.keeper.ask("start")
+    until(lambda: slow.starts == 1)
+    kept.keeper.ask("stop")
+    kept.keeper.ask("start")
+    slow.go.set()
+    kept.reaches(ProcessState.RUNNING)
+    assert slow.starts == 2
+
+
+@pytest.mark.parametrize(
+    ("script", "words"), [("exit 3", "exit code 3"), ("kill -TERM $$", "signal SIGTERM")]
+)
+def test_an_end_is_told_by_its_code_or_its_signal(tmp_path: Path, script: str, words: str) -> None:
+    one = unit(tmp_path, script)
+    assert one.last_exit() == "no exit code"
+    one.start()
+    until(lambda: not one.is_alive())
+    assert one.last_exit() == words
+
+
+def test_what_is_done_before_a_start_finds_the_old_process_gone_and_the_new_one_not_begun(
+    tmp_path: Path,
+) -> None:
+    found: list[str] = []
+
+    def look() -> None:
+        record = read_record(processes.record_path(tmp_path, "one"))
+        left = [] if record is None else processes.session_members(record)
+        found.append(f"{len(left)} left")
+
+    def command() -> Command:
+        found.append("command")
+        return Command(["/bin/sh", "-c", SLEEP])
+
+    one = CommandUnit(tmp_path, "one", command, before_start=look)
+    one.start()
+    one.start()
+    assert found == ["0 left", "command"] * 2
+    one.stop(0.0, threading.Event())
