@@ -185,7 +185,8 @@ class Keeper:
         """Wish for a state; the keeper follows in its own time."""
         with self._condition:
             if action == "stop":
-                self._wanted = False
+                # A restart that nothing follows any more would be waited for.
+                self._wanted = self._restart = False
             else:
                 # A start that overtakes a stop comes after it. To ask for the start of what waits
                 # for its next try is to end the waiting.

@@ -145,6 +145,17 @@ def test_a_stop_ends_the_pause_and_the_next_start_is_none_after_a_death(
     assert kept.keeper.status().restarts == 0
 
 
+def test_a_stop_right_after_a_restart_is_done_as_soon_as_it_is_stopped(
+    keep: Keep,
+) -> None:
+    kept = keep(SLEEP)
+    kept.keeper.ask("start")
+    kept.reaches(ProcessState.RUNNING)
+    kept.keeper.ask("restart")
+    kept.keeper.ask("stop")
+    kept.reaches(ProcessState.STOPPED)
+
+
 def test_a_process_has_a_start_time_from_its_start_to_its_stop(keep: Keep) -> None:
     kept = keep(SLEEP)
     assert kept.keeper.status().started_at is None
