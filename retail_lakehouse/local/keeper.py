@@ -97,6 +97,8 @@ class CommandUnit:
         Raises:
             OSError: The program cannot be started.
         """
+        # How the one before ended says nothing of a start that fails.
+        self._process = None
         old = self._record()
         if old is not None:
             processes.end_session(old, grace_seconds=2.0)

@@ -269,3 +269,17 @@ def test_what_is_done_before_a_start_finds_the_old_process_gone_and_the_new_one_
     one.start()
     assert found == ["0 left", "command"] * 2
     one.stop(0.0, threading.Event())
+
+
+def test_a_start_that_fails_is_tried_again_whatever_the_process_before_it_said(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(keeper, "BACKOFF_SECONDS", (30.0,))
+    commands = [Command([str(tmp_path / "no such program")]), Command(["/bin/sh", "-c", "exit 3"])]
+    kept = keep(CommandUnit(tmp_path, "one", commands.pop, final_exit_codes=frozenset({3})))
+    kept.keeper.ask("start")
+    kept.reaches(ProcessState.HALTED)
+    kept.keeper.ask("start")
+    until(lambda: len(kept.deaths()) == 2)
+    assert kept.keeper.status().state is ProcessState.WAITING
+    assert "no such program" in kept.keeper.status().message
