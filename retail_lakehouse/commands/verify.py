@@ -40,7 +40,7 @@ def verify(
     from retail_lakehouse.local.verify import verify as compare
 
     with simulator_paused(settings.root, quiet=quiet):
-        report = compare(settings, wait_seconds=wait)
+        report = compare(settings, wait_seconds=wait, allow_empty=allow_empty)
         # Before the simulator is asked to go on: whatever becomes of that, the report is there.
         for line in map(str, report.failed) if quiet else report.lines():
             typer.echo(line)
