@@ -33,15 +33,15 @@ def simulator_paused(root: Path, *, quiet: bool = False) -> Iterator[None]:
         ControlError: It did not stop in time.
     """
     client = SupervisorClient(root)
+    paused = False
     try:
-        paused = client.status()["simulator"].state not in _IDLE
-        if paused:
-            client.request("stop", "simulator")
-            if not quiet:
-                typer.echo("The simulator is paused.", err=True)
-    except SupervisorNotRunningError:
-        paused = False
-    try:
+        with contextlib.suppress(SupervisorNotRunningError):
+            paused = client.status()["simulator"].state not in _IDLE
+            if paused:
+                # Whatever comes of the request: one that stops too late would stay stopped.
+                client.request("stop", "simulator")
+                if not quiet:
+                    typer.echo("The simulator is paused.", err=True)
         yield
     finally:
         if paused:
