@@ -34,6 +34,18 @@ HOLD_PATIENCE_SECONDS = 1.0
 _ROTATE_EVERY_SECONDS = 10.0
 _HOLD_POLL_SECONDS = 0.05
 
+# What ends the wait for a stop or a start, and what of it is no error. A start may take longer.
+_AFTER_STOP = (ProcessState.STOPPED,), (ProcessState.STOPPED,)
+_AFTER_START = (
+    (
+        ProcessState.RUNNING,
+        ProcessState.WAITING,
+        ProcessState.CRASHING,
+        ProcessState.HALTED,
+    ),
+    (ProcessState.RUNNING, ProcessState.STARTING),
+)
+
 Role = Literal["dev", "stop", "reset"]
 _ROLES: Mapping[str, Role] = {"dev": "dev", "stop": "stop", "reset": "reset"}
 
@@ -99,19 +111,10 @@ class Supervisor:
         if self._closed.is_set():
             raise ControlError("The supervisor is stopping everything.")
         keeper.ask(action)
-        wished = (
-            [ProcessState.STOPPED]
-            if action == "stop"
-            else [
-                ProcessState.RUNNING,
-                ProcessState.WAITING,
-                ProcessState.CRASHING,
-                ProcessState.HALTED,
-            ]
-        )
+        wished, accepted = _AFTER_STOP if action == "stop" else _AFTER_START
         keeper.wait_for(wished, timeout_seconds)
         status = keeper.status()
-        if status.state not in (wished[0], ProcessState.STARTING):
+        if status.state not in accepted:
             late = (
                 f"{name} is {status.state.value} after {timeout_seconds:.0f} s. See {status.log}."
             )

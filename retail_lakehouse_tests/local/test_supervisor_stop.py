@@ -158,6 +158,15 @@ def test_a_start_that_needs_a_person_is_answered_at_once_with_that(tmp_path: Pat
     stack.close()
 
 
+def test_a_start_that_takes_longer_is_no_error_and_a_stop_that_does_is_one(tmp_path: Path) -> None:
+    stack = Supervisor(tmp_path, [WaitsForAnAnswer(tmp_path)])
+    stack.open()
+    assert stack.request("start", "one", timeout_seconds=0.2).state is ProcessState.STARTING
+    with pytest.raises(ControlError, match="one is starting after 0 s"):
+        stack.request("stop", "one", timeout_seconds=0.2)
+    stack.close()
+
+
 def test_children_of_a_dead_leader_are_among_those_found(tmp_path: Path) -> None:
     script = "sleep 300 & echo ready; wait"
     leader = processes.spawn(tmp_path, "one", Command(["/bin/sh", "-c", script]))
