@@ -11,11 +11,21 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from retail_lakehouse.lock_holder import forget_holder, read_holder, write_holder
+
 _POLL_SECONDS = 0.1
 
 
 class LockHeldError(RuntimeError):
-    """Another process held the lock for the whole time."""
+    """Another process held the lock for the whole time; `holder` is that process in words."""
+
+    def __init__(self, path: Path, timeout_seconds: float, holder: str) -> None:
+        """Say who, for how long, and what to do."""
+        self.holder = holder
+        super().__init__(
+            f"{holder[0].upper()}{holder[1:]} has held {path} for {timeout_seconds:.0f} seconds. "
+            "Wait for it or end it, then run the same again."
+        )
 
 
 @contextlib.contextmanager
@@ -23,7 +33,8 @@ def exclusive_lock(path: Path, timeout_seconds: float) -> Iterator[None]:
     """Hold the lock on `path` (made if absent) for the block.
 
     The kernel frees it when the process ends in any way, so a killed holder blocks nobody. The
-    file itself stays: removing it would let two processes lock two different files.
+    file itself stays: removing it would let two processes lock two different files. It names its
+    holder, for people only.
 
     Raises:
         LockHeldError: It was not free within `timeout_seconds`.
@@ -37,9 +48,10 @@ def exclusive_lock(path: Path, timeout_seconds: float) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    raise LockHeldError(
-                        f"Another process has held {path} for {timeout_seconds:.0f} seconds. "
-                        "Wait for it or end it, then run the same again."
-                    ) from None
+                    raise LockHeldError(path, timeout_seconds, read_holder(path)) from None
                 time.sleep(_POLL_SECONDS)
-        yield
+        write_holder(path)
+        try:
+            yield
+        finally:
+            forget_holder(path)

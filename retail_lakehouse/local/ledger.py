@@ -96,10 +96,10 @@ class Ledger:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             self._held.enter_context(exclusive_lock(folder / "ledger.lock", lock_timeout_seconds))
-        except LockHeldError:
+        except LockHeldError as error:
             raise LedgerBusyError(
-                f"The ledger in {folder} is being written by a simulator that still runs. Stop the "
-                "simulator, then run the same again."
+                f"The ledger in {folder} is in use by {error.holder}. Stop the simulator, or wait "
+                "for what else uses it, then run the same again."
             ) from None
         try:
             journals = self._journals()

@@ -5,8 +5,9 @@ backfill, replay and schema changes take. Not here: who starts jobs.
 
 An Iceberg append never conflicts with another append: the lock, and not the commit, keeps two
 writers apart. It is a POSIX record lock on a file, held by the JVM since the JVM commits: it is
-gone when that process is gone, and not a moment earlier. A request to yield is a file that its
-maker keeps locked, so that a killed one asks for nothing (its process id may be another's by then).
+gone when that process is gone, and not a moment earlier. A file beside it names its holder, for
+people only. A request to yield is a file that its maker keeps locked, so that a killed one asks for
+nothing (its process id may be another's by then).
 """
 
 import errno
@@ -18,6 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
+
+from retail_lakehouse.lock_holder import forget_holder, read_holder, write_holder
 
 _POLL_SECONDS = 0.1
 
@@ -78,13 +81,15 @@ class JvmFileLock:
         while file.getChannel().tryLock() is None:
             if time.monotonic() > deadline:
                 file.close()
-                raise _held(self._topic, path)
+                raise _held(self._folder, self._topic)
             time.sleep(_POLL_SECONDS)
         self._file = file
+        write_holder(_holder_path(self._folder, self._topic))
 
     def release(self) -> None:
         """Gives the lock back."""
         if self._file is not None:
+            forget_holder(_holder_path(self._folder, self._topic))
             self._file.close()
             self._file = None
 
@@ -128,22 +133,25 @@ def topic_lease(folder: Path | None, topic: str, timeout_seconds: float = 120) -
     """
     folder = leasable(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    path = lock_path(folder, topic)
     deadline = time.monotonic() + timeout_seconds
 
     def until_locked(attempt: Callable[[], bool]) -> None:
         while not attempt():
             if time.monotonic() > deadline:
-                raise _held(topic, path)
+                raise _held(folder, topic)
             time.sleep(_POLL_SECONDS)
 
     with _request(folder, topic), _opened(folder / f"{topic}.lease") as lease:
         # A record lock neither keeps two threads of a process apart nor outlives the closing of
         # any descriptor of its file: one lease at a time touches that file.
         until_locked(lambda: _try_flock(lease))
-        with _opened(path) as descriptor:
+        with _opened(lock_path(folder, topic)) as descriptor:
             until_locked(lambda: _try_lock(descriptor))
-            yield
+            write_holder(_holder_path(folder, topic))
+            try:
+                yield
+            finally:
+                forget_holder(_holder_path(folder, topic))
 
 
 def lock_path(folder: Path, topic: str) -> Path:
@@ -210,8 +218,14 @@ def _living_requests(folder: Path, topic: str) -> list[Path]:
     return living
 
 
-def _held(topic: str, path: Path) -> LockHeldError:
+def _holder_path(folder: Path, topic: str) -> Path:
+    # Not the lock's own file: whoever closes that gives up a lock that the same process has on it.
+    return folder / f"{topic}.holder"
+
+
+def _held(folder: Path, topic: str) -> LockHeldError:
     return LockHeldError(
-        f"Another process writes the tables of {topic} (it holds {path}). Wait for it to end, or "
-        "stop it with `retail-lakehouse jobs stop`, then start this again."
+        f"Another process writes the tables of {topic}: {read_holder(_holder_path(folder, topic))} "
+        f"holds {lock_path(folder, topic)}. Wait for it to end, or stop it with `retail-lakehouse "
+        "jobs stop`, then start this again."
     )

@@ -206,10 +206,10 @@ def test_a_kill_between_the_new_journal_and_the_end_of_the_old_harms_nothing(
         assert len(list(tmp_path.glob("journal-*.bin"))) == 1
 
 
-def test_a_second_process_is_told_that_a_simulator_still_runs(tmp_path: Path) -> None:
+def test_a_second_process_is_told_who_holds_the_ledger(tmp_path: Path) -> None:
     with (
         new_ledger(tmp_path),
-        pytest.raises(LedgerBusyError, match="Stop the simulator"),
+        pytest.raises(LedgerBusyError, match=f"in use by process {os.getpid()} .*Stop the simul"),
     ):
         Ledger(tmp_path, lock_timeout_seconds=0.1)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from retail_lakehouse.local.file_lock import LockHeldError, exclusive_lock
 from retail_lakehouse.local.process_record import (
     ProcessRecord,
     end_process,
@@ -133,36 +131,3 @@ def test_a_record_that_cannot_be_understood_is_no_record(tmp_path: Path, content
     (tmp_path / "x.json").write_text(content)
     assert read_record(tmp_path / "x.json") is None
     assert read_record(tmp_path / "absent.json") is None
-
-
-def test_a_lock_that_stays_held_is_one_sentence_and_free_afterwards(tmp_path: Path) -> None:
-    path = tmp_path / "a" / "lock"
-    with (
-        exclusive_lock(path, 1.0),
-        pytest.raises(LockHeldError, match=f"has held {path}"),
-        exclusive_lock(path, 0.2),
-    ):
-        pass
-    with exclusive_lock(path, 0.0):
-        pass
-
-
-def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    program = (
-        "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, 2); time.sleep(60)"
-    )
-    holder = subprocess.Popen([sys.executable, "-c", program, str(path)], start_new_session=True)
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        try:
-            with exclusive_lock(path, 0.0):
-                time.sleep(0.01)
-        except LockHeldError:
-            break
-    else:
-        pytest.fail("the other process never took the lock")
-    os.killpg(holder.pid, signal.SIGKILL)
-    holder.wait()
-    with exclusive_lock(path, 2.0):
-        pass
