@@ -27,7 +27,6 @@ STATE = frozenset(
         "ledger",
         "secrets",
         "dagster",
-        "spark",
     }
 )
 """What the platform itself makes in the state folder; anything else there is not ours."""
