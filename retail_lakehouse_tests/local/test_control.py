@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import stat
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -109,3 +112,124 @@ def test_a_path_that_is_too_long_for_a_socket_is_avoided(tmp_path: Path) -> None
     assert SupervisorClient(deep).is_running()
     server.close()
     assert not path.exists()
+
+
+@pytest.mark.parametrize("state", ProcessState)
+def test_a_status_without_figures_passes_through_unchanged(state: ProcessState) -> None:
+    bare = ProcessStatus("one", state, None, None, 0, "It died.", "/logs/one.log")
+    assert ProcessStatus.from_json(bare.to_json()) == bare
+
+
+def test_a_request_that_takes_long_holds_up_neither_another_one_nor_the_end(
+    tmp_path: Path,
+) -> None:
+    begun, let_go = threading.Event(), threading.Event()
+
+    def slow(action: str, request: Mapping[str, object]) -> object:
+        if action == "stop":
+            begun.set()
+            let_go.wait(20)
+        return STATUS.to_json()
+
+    server = ControlServer(tmp_path, slow)
+    server.start()
+    client = SupervisorClient(tmp_path)
+    answers: list[ProcessStatus] = []
+    asking = threading.Thread(target=lambda: answers.append(client.request("stop", "one")))
+    asking.start()
+    assert begun.wait(5)
+    began = time.monotonic()
+    assert client.is_running()
+    server.close()
+    assert time.monotonic() - began < 5
+    assert not client.is_running()
+    let_go.set()
+    asking.join(5)
+    assert answers == [STATUS]
+
+
+def test_an_answer_that_does_not_come_in_time_is_a_sentence(tmp_path: Path) -> None:
+    let_go = threading.Event()
+    server = ControlServer(tmp_path, lambda action, request: let_go.wait(20))
+    server.start()
+    with pytest.raises(ControlError, match=r"did not answer within 0 seconds\. Look at its"):
+        SupervisorClient(tmp_path).request("stop", "one", timeout_seconds=0.2)
+    let_go.set()
+    server.close()
+
+
+def test_a_client_that_went_away_is_no_trouble(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    answered = threading.Event()
+
+    def long(action: str, request: Mapping[str, object]) -> object:
+        if action == "away":
+            time.sleep(0.2)
+            answered.set()
+        return "x" * 1_000_000
+
+    server = ControlServer(tmp_path, long)
+    server.start()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(socket_path(tmp_path, "supervisor")))
+        connection.sendall(b'{"action": "away"}\n')
+    assert answered.wait(5)
+    assert SupervisorClient(tmp_path).is_running()
+    server.close()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("answer", [b"", b"hello\n", b"[]\n", b"{}\n", b'"error"\n', b"7\n"])
+def test_an_answer_that_is_none_is_a_sentence(tmp_path: Path, answer: bytes) -> None:
+    path = socket_path(tmp_path, "supervisor")
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+
+        def reply() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(answer)
+
+        replying = threading.Thread(target=reply)
+        replying.start()
+        with pytest.raises(ControlError, match="The supervisor's answer cannot be read"):
+            SupervisorClient(tmp_path).request("stop", "one")
+        replying.join(5)
+
+
+def test_a_result_of_another_kind_is_a_sentence_too(tmp_path: Path) -> None:
+    server = ControlServer(tmp_path, lambda action, request: "pong")
+    server.start()
+    client = SupervisorClient(tmp_path)
+    for ask in (client.status, lambda: client.request("stop", "one")):
+        with pytest.raises(ControlError, match="The supervisor's answer cannot be read"):
+            ask()
+    assert client.about() == {}
+    server.close()
+
+
+def test_what_is_no_socket_is_not_spoken_to(tmp_path: Path) -> None:
+    path = socket_path(tmp_path, "supervisor")
+    path.parent.mkdir()
+    path.write_text("a file")
+    with pytest.raises(SupervisorNotRunningError):
+        SupervisorClient(tmp_path).status()
+
+
+def test_two_folders_with_long_paths_have_two_sockets(tmp_path: Path) -> None:
+    one, two = (socket_path(tmp_path / (letter * 120), "supervisor") for letter in "ab")
+    assert one != two
+    assert str(os.getuid()) in one.name
+
+
+def test_other_files_keep_the_mode_that_the_user_asked_for(
+    client: SupervisorClient, tmp_path: Path
+) -> None:
+    before = os.umask(0o022)
+    os.umask(before)
+    (tmp_path / "file").touch()
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~before

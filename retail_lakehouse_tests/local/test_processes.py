@@ -55,6 +55,7 @@ def test_a_process_has_the_supervisors_environment_and_its_own_and_no_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OF_THE_SUPERVISOR", "1")
+    monkeypatch.setenv("ITS_OWN", "another's")
     code = "import os, sys; print(os.environ['OF_THE_SUPERVISOR'], os.environ['ITS_OWN'])"
     code += "; print(repr(sys.stdin.read())); print('to err', file=sys.stderr)"
     command = Command([sys.executable, "-c", code], {"ITS_OWN": "2"})
@@ -71,6 +72,14 @@ def test_a_process_has_the_supervisors_environment_and_its_own_and_no_input(
         os.close(reading)
     assert process.wait(timeout=10) == 0
     assert processes.log_path(tmp_path, "one").read_text() == "1 2\n''\nto err\n"
+
+
+def test_a_process_runs_in_the_folder_that_its_command_names(tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    process = processes.spawn(tmp_path, "one", Command(["/bin/pwd", "-P"], cwd=folder))
+    assert process.wait(timeout=10) == 0
+    assert processes.log_path(tmp_path, "one").read_text() == f"{folder.resolve()}\n"
 
 
 def test_a_log_keeps_what_the_process_before_wrote(tmp_path: Path) -> None:
@@ -125,6 +134,30 @@ def test_children_are_found_after_their_leader_was_killed(tmp_path: Path) -> Non
     assert processes.session_members(record) == []
 
 
+def test_a_session_older_than_its_record_is_a_strangers(tmp_path: Path) -> None:
+    process, record = spawn(tmp_path, "family", FAMILY)
+    process.kill()
+    process.wait(timeout=5)
+    later = ProcessRecord(record.pid, record.create_time + 3600)
+    assert processes.session_members(later) == []
+    assert processes.end_session(later, grace_seconds=0.1)
+    assert len(processes.session_members(record)) == 1
+    processes.kill_session(record)
+
+
+def test_what_even_a_kill_does_not_end_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, record = spawn(tmp_path, "one", STUBBORN)
+    with monkeypatch.context() as patch:
+        patch.setattr(processes, "_KILL_WAIT_SECONDS", 0.2)
+        patch.setattr(psutil.Process, "kill", lambda _: None)
+        with pytest.raises(processes.StragglersError, match=f"The processes {process.pid} do not"):
+            processes.kill_session(record)
+    processes.kill_session(record)
+    process.wait(timeout=5)
+
+
 def test_a_stopped_process_is_killed_at_once_and_never_continued(tmp_path: Path) -> None:
     process, record = spawn(tmp_path, "stopped", STUBBORN)
     os.kill(process.pid, signal.SIGSTOP)
@@ -158,7 +191,8 @@ def test_a_long_log_is_moved_aside_while_its_writer_goes_on(tmp_path: Path) -> N
         writer.write(b"new\n")
     assert log.read_bytes() == b"new\n"
     assert (tmp_path / "one.log.1").read_bytes() == b"old\n" * 100
-    assert not processes.rotate_log(log, limit_bytes=100)
+    assert not processes.rotate_log(log, limit_bytes=len(b"new\n"))
+    assert not processes.rotate_log(tmp_path / "none.log", limit_bytes=0)
 
 
 @pytest.mark.parametrize(("text", "tail"), [("", []), ("a\n\n b \nc\n", [" b", "c"])])
@@ -169,3 +203,9 @@ def test_the_tail_of_a_log_leaves_empty_lines_out(
     log.write_text(text)
     assert processes.log_tail(log, lines=2) == tail
     assert processes.log_tail(tmp_path / "none.log") == []
+
+
+def test_the_tail_of_a_log_is_cut_to_its_width_and_to_the_files_end(tmp_path: Path) -> None:
+    log = tmp_path / "one.log"
+    log.write_bytes(b"first\n" + b"\n" * 20_000 + b"\xff" + b"x" * 500 + b"\nlast\n")
+    assert processes.log_tail(log, lines=5, width=10) == ["\ufffd" + "x" * 9, "last"]

@@ -92,3 +92,74 @@ def test_steps_that_wait_for_one_another_are_named() -> None:
         run([Step("a", "A", ("b",), str), Step("b", "B", ("a",), str)])
     with pytest.raises(StartError, match="needs a step that doesn't exist"):
         run([Step("a", "A", ("z",), str)])
+
+
+def test_all_steps_are_told_as_pending_first_and_each_with_its_result() -> None:
+    def work() -> str:
+        time.sleep(0.1)
+        return "3 jars"
+
+    reports = run([Step("b", "B", ("a",), lambda: ""), Step("a", "A", (), work)])
+    assert [(each.name, each.state.value) for each in reports] == [
+        ("b", "pending"),
+        ("a", "pending"),
+        ("a", "running"),
+        ("a", "done"),
+        ("b", "running"),
+        ("b", "done"),
+    ]
+    assert (reports[3].title, reports[3].detail) == ("A", "3 jars")
+    assert 0.1 <= reports[3].seconds < 5
+
+
+def test_a_step_that_fails_is_told_and_ends_the_start_at_once() -> None:
+    begun: list[str] = []
+    let_go = threading.Event()
+
+    def fail() -> str:
+        raise OwnError("Port 9092 is taken.")
+
+    def hang() -> str:
+        let_go.wait(20)
+        return ""
+
+    def note() -> str:
+        begun.append("after")
+        return ""
+
+    reports: list[StepReport] = []
+    steps = [
+        Step("hangs", "Hangs", (), hang),
+        Step("broker", "Broker", (), fail),
+        Step("after", "After", ("broker",), note),
+    ]
+    began = time.monotonic()
+    with pytest.raises(StartError):
+        run_steps(steps, reports.append, threading.Event())
+    assert time.monotonic() - began < 5
+    let_go.set()
+    assert (reports[-1].name, reports[-1].state) == ("broker", StepState.FAILED)
+    assert reports[-1].detail == "Port 9092 is taken."
+    assert begun == []
+
+
+def test_a_step_that_was_broken_off_is_no_failure_of_the_step() -> None:
+    def broken_off() -> str:
+        raise StartCancelledError("The start was interrupted.")
+
+    with pytest.raises(StartCancelledError, match=r"^The start was interrupted\.$"):
+        run([Step("jars", "Jars", (), broken_off)])
+
+
+def test_nothing_begins_in_a_start_that_was_cancelled_before() -> None:
+    cancelled = threading.Event()
+    cancelled.set()
+    begun: list[str] = []
+
+    def note() -> str:
+        begun.append("a")
+        return ""
+
+    with pytest.raises(StartCancelledError):
+        run([Step("a", "A", (), note)], cancelled)
+    assert begun == []
