@@ -42,10 +42,21 @@ def test_a_process_without_a_name_is_told_by_its_id(
 
 
 @pytest.mark.parametrize(
-    "line", ["", "\n", "x", "0 zero", "-1 all", "²", f"{10**30} huge", "12.5 half", "\xff\xfe"]
+    "line",
+    [
+        "",
+        "\n",
+        "x",
+        "0 zero",
+        "-1 all",
+        "\N{SUPERSCRIPT TWO}",
+        f"{10**30} huge",
+        "12.5 half",
+        "\udcff",
+    ],
 )
 def test_a_line_that_names_no_process_is_another_process(tmp_path: Path, line: str) -> None:
-    (tmp_path / "lock").write_text(line, encoding="latin-1")
+    (tmp_path / "lock").write_text(line, encoding="utf-8", errors="surrogateescape")
     assert read_holder(tmp_path / "lock") == "another process"
     assert read_holder(tmp_path / "absent") == "another process"
 
@@ -60,6 +71,15 @@ def test_a_holder_that_has_ended_is_not_named(tmp_path: Path) -> None:
         ended.wait()
     (tmp_path / "lock").write_text(f"{ended.pid} retail-lakehouse verify\n")
     assert read_holder(tmp_path / "lock") == "another process"
+
+
+def test_a_holder_of_another_user_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError(pid, number)
+
+    (tmp_path / "lock").write_text("7 retail-lakehouse verify\n")
+    monkeypatch.setattr(os, "kill", refuse)
+    assert read_holder(tmp_path / "lock") == "process 7 (retail-lakehouse verify)"
 
 
 def test_what_cannot_be_written_keeps_nobody_from_a_lock(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from retail_lakehouse.local import jars
+from retail_lakehouse.local.file_lock import LockHeldError, exclusive_lock
 from retail_lakehouse.local.java import JavaHome
 
 _NO_JAVA = JavaHome(Path("/nowhere"), "JAVA_HOME", "17")
@@ -106,6 +107,72 @@ def test_two_at_once_fetch_once(tmp_path: Path) -> None:
     assert _runs(tmp_path) == 1
 
 
+def _partial(tmp_path: Path) -> Path:
+    """The folder of a fetch that is under way, as an interrupted run leaves it."""
+    folder = tmp_path / "cache" / "jars" / f"broker-{jars._fingerprint('broker')}.partial"
+    (folder / "lib").mkdir(parents=True)
+    return folder
+
+
+def test_a_jar_that_an_interrupted_run_left_is_not_taken_for_one_of_this_run(
+    tmp_path: Path,
+) -> None:
+    java = _fake_ivy(tmp_path, GOOD)
+    left = _partial(tmp_path) / "lib" / "of-another-version-1.jar"
+    left.write_bytes((tmp_path / "source.jar").read_bytes())
+    found = jars.resolve("broker", tmp_path / "cache", java, environ={})
+    assert [jar.name for jar in found] == ["a-1.jar", "b-1.jar"]
+    assert _runs(tmp_path) == 1
+
+
+def test_a_failure_from_nothing_is_not_tried_again(tmp_path: Path) -> None:
+    with pytest.raises(jars.JarsUnavailableError):
+        jars.resolve("broker", tmp_path / "cache", _fake_ivy(tmp_path, "exit 1"), environ={})
+    assert _runs(tmp_path) == 1
+
+
+def test_jars_of_a_fetch_that_failed_are_not_used(tmp_path: Path) -> None:
+    java = _fake_ivy(tmp_path, f"{GOOD}; exit 1")
+    for _ in range(2):
+        with pytest.raises(jars.JarsUnavailableError):
+            jars.resolve("broker", tmp_path / "cache", java, environ={})
+    assert [each.name for each in (tmp_path / "cache" / "jars").glob("*/manifest.json")] == []
+
+
+@pytest.mark.parametrize("manifest", ["{}", '{"bytes_by_jar": {}}', "[]", '{"bytes_by_jar": 7}'])
+def test_a_manifest_that_names_no_jar_is_none(tmp_path: Path, manifest: str) -> None:
+    (tmp_path / "manifest.json").write_text(manifest)
+    assert jars.whole_jars(tmp_path) is None
+
+
+def test_everything_that_ivy_writes_stays_below_the_cache(tmp_path: Path) -> None:
+    java = _fake_ivy(tmp_path, f'printf "%s\\n" "$@" > {tmp_path}/words; {GOOD}')
+    jars.resolve("broker", tmp_path / "cache", java, environ={"HTTPS_PROXY": "http://proxy:81"})
+    words = (tmp_path / "words").read_text().splitlines()
+    root = tmp_path / "cache" / "jars"
+    for option in ("-Duser.home=", "-Divy.home="):
+        assert [word.startswith(f"{option}{root}/") for word in words if option in word] == [True]
+    assert "-Dhttps.proxyHost=proxy" in words
+    assert [word for word in words if word.endswith((".xml", "[ext]"))] == [
+        *(word for word in words if word.startswith(f"{root}/"))
+    ]
+
+
+def test_spark_asks_for_nothing_that_pyspark_brings(tmp_path: Path) -> None:
+    excluded = re.findall(r'<exclude module="([^"]+)"', jars._module_xml("spark"))
+    assert {"hadoop-client-api", "spark-core_2.12", "slf4j-api"} <= set(excluded)
+    assert "<exclude" not in jars._module_xml("broker")
+
+
+def test_who_waits_for_another_fetch_in_vain_is_told_by_whom(tmp_path: Path) -> None:
+    lock = tmp_path / "cache" / "jars" / "broker.lock"
+    with (
+        exclusive_lock(lock, 1.0),
+        pytest.raises(LockHeldError, match=f"rocess {os.getpid()} .*has held {lock}"),
+    ):
+        jars.resolve("broker", tmp_path / "cache", _NO_JAVA, environ={}, timeout_seconds=0.2)
+
+
 @pytest.mark.parametrize(
     ("script", "sentence"),
     [
@@ -121,17 +188,13 @@ def test_a_failed_fetch_is_one_sentence(tmp_path: Path, script: str, sentence: s
         jars.resolve("broker", tmp_path / "cache", _fake_ivy(tmp_path, script), environ={})
 
 
-def test_a_fetch_that_hangs_ends_at_its_deadline(tmp_path: Path) -> None:
+def test_a_fetch_that_hangs_ends_at_its_deadline_and_leaves_no_process(tmp_path: Path) -> None:
+    java = _fake_ivy(tmp_path, f"echo $$ > {tmp_path}/pid; exec sleep 30")
     started = time.monotonic()
     with pytest.raises(jars.JarsUnavailableError, match="did not end in time"):
-        jars.resolve(
-            "broker",
-            tmp_path / "cache",
-            _fake_ivy(tmp_path, "exec sleep 30"),
-            environ={},
-            timeout_seconds=1.0,
-        )
+        jars.resolve("broker", tmp_path / "cache", java, environ={}, timeout_seconds=1.0)
     assert time.monotonic() - started < 10
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
 
 
 def test_a_fetch_that_is_cancelled_leaves_no_process_and_is_not_tried_again(
