@@ -145,7 +145,8 @@ def resolve(
         try:
             _fetch(kind, work, cache_dir, java, environ, deadline, cancelled)
         except JarsUnavailableError:
-            if not kept:
+            # What came before the deadline is what the next call goes on from.
+            if not kept or time.monotonic() > deadline:
                 raise
             # What an interrupted run left may be what Ivy fails on, so once more from nothing.
             shutil.rmtree(work)

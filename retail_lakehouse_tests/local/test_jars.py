@@ -197,6 +197,17 @@ def test_a_fetch_that_hangs_ends_at_its_deadline_and_leaves_no_process(tmp_path:
     assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
 
 
+def test_what_came_before_a_deadline_is_kept_each_time(tmp_path: Path) -> None:
+    java = _fake_ivy(tmp_path, "exec sleep 30")
+    came = _partial(tmp_path) / "home" / "cache" / "came"
+    came.parent.mkdir(parents=True)
+    came.touch()
+    with pytest.raises(jars.JarsUnavailableError, match="what came is kept"):
+        jars.resolve("broker", tmp_path / "cache", java, environ={}, timeout_seconds=0.5)
+    assert came.exists()
+    assert _runs(tmp_path) == 1
+
+
 def test_a_fetch_that_is_cancelled_leaves_no_process_and_is_not_tried_again(
     tmp_path: Path,
 ) -> None:
