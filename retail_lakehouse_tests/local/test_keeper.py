@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from retail_lakehouse.local import keeper, processes
@@ -107,6 +108,17 @@ def test_one_that_was_steady_begins_with_the_shortest_pause_again(
     until(lambda: len(kept.deaths()) >= 3)
     assert "again in 0.02 s" in kept.deaths()[1]
     assert "again in 0.01 s" in kept.deaths()[2]
+
+
+def test_one_that_stays_steady_is_told_to_run_once(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "STEADY_AFTER_SECONDS", 0.0)
+    kept = keep(SLEEP)
+    kept.keeper.ask("start")
+    kept.reaches(ProcessState.RUNNING)
+    time.sleep(0.4)
+    assert len(kept.messages(ProcessState.RUNNING)) == 1
 
 
 @pytest.mark.parametrize(
@@ -248,6 +260,16 @@ def test_an_end_is_told_by_its_code_or_its_signal(tmp_path: Path, script: str, w
     one.start()
     until(lambda: not one.is_alive())
     assert one.last_exit() == words
+
+
+def test_a_stop_leaves_no_zombie_and_no_record(tmp_path: Path) -> None:
+    one = unit(tmp_path, SLEEP)
+    one.start()
+    pid = one.pid()
+    assert pid is not None
+    one.stop(5.0, threading.Event())
+    assert not psutil.pid_exists(pid)
+    assert processes.recorded(tmp_path, ["one"]) == {}
 
 
 def test_what_is_done_before_a_start_finds_the_old_process_gone_and_the_new_one_not_begun(

@@ -17,7 +17,15 @@ from retail_lakehouse.local.control import ControlError, ProcessState
 from retail_lakehouse.local.keeper import CommandUnit
 from retail_lakehouse.local.process_record import read_record
 from retail_lakehouse.local.processes import Command
-from retail_lakehouse.local.supervisor import Supervisor, end_recorded, hold, holder_beside
+from retail_lakehouse.local.supervisor import (
+    AlreadyRunningError,
+    Role,
+    Supervisor,
+    end_recorded,
+    hold,
+    holder_beside,
+    require_free,
+)
 
 SLEEP = "exec sleep 300"
 DEAF = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
@@ -120,10 +128,37 @@ def test_a_start_that_waits_for_an_answer_does_not_hold_up_the_stop(tmp_path: Pa
 
 
 def test_whoever_asks_while_everything_is_being_stopped_is_refused(tmp_path: Path) -> None:
-    stack = opened(tmp_path, unit(tmp_path, "one", SLEEP))
-    stack.close()
+    stack = opened(tmp_path, unit(tmp_path, "one", DEAF))
+    stack.request("start", "one")
+    until(lambda: said(tmp_path, "one") == ["ready"])
+    stopping = threading.Thread(target=stack.close, args=(2.0,))
+    stopping.start()
+    until(lambda: stack.status()["one"].state is ProcessState.STOPPING)
     with pytest.raises(ControlError, match="The supervisor is stopping everything"):
         stack.request("start", "one", timeout_seconds=0.2)
+    stopping.join(10)
+    with pytest.raises(ControlError, match="The supervisor is stopping everything"):
+        stack.request("start", "one", timeout_seconds=0.2)
+
+
+def test_what_a_killed_supervisor_left_may_end_by_itself_before_the_next_begins(
+    tmp_path: Path,
+) -> None:
+    left = processes.spawn(tmp_path, "one", Command(["/bin/sh", "-c", SLOW_TO_END]))
+    until(lambda: said(tmp_path, "one") == ["ready"])
+    stack = opened(tmp_path, unit(tmp_path, "one", SLEEP))
+    assert left.wait(timeout=5) == 0
+    stack.close()
+
+
+@pytest.mark.parametrize("role", ["dev", "stop", "reset"])
+def test_a_folder_that_is_held_in_any_role_is_not_free(tmp_path: Path, role: Role) -> None:
+    require_free(tmp_path)
+    lock = hold(tmp_path, role)
+    with pytest.raises(AlreadyRunningError, match=f"retail-lakehouse {role}` .* {os.getpid()}"):
+        require_free(tmp_path)
+    lock.close()
+    require_free(tmp_path)
 
 
 def test_a_start_that_fails_is_answered_at_once_in_its_own_words(tmp_path: Path) -> None:
