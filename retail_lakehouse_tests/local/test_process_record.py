@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -33,6 +34,14 @@ def test_a_record_is_read_back_as_written(tmp_path: Path) -> None:
     assert written.is_alive()
     child.kill()
     child.wait()
+
+
+def test_whoever_reads_a_record_while_it_is_written_anew_has_a_whole_one(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    before = write_record(path, os.getpid(), {"log": "before"})
+    with path.open() as reading:
+        write_record(path, os.getpid(), {"log": "after"})
+        assert ProcessRecord.from_json(json.loads(reading.read())) == before
 
 
 def test_an_id_that_was_given_out_again_is_another_process(tmp_path: Path) -> None:
@@ -119,10 +128,10 @@ def test_a_process_that_ignores_the_request_is_killed_with_its_group(tmp_path: P
         time.sleep(0.01)
     grandchild = write_record(tmp_path / "y.json", int(mark.read_text()), {})
     assert end_process(record, 0.5) is False
+    assert not record.is_alive()
     deadline = time.monotonic() + 5
     while grandchild.is_alive() and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not record.is_alive()
     assert not grandchild.is_alive()
 
 
