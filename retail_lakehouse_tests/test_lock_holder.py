@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from retail_lakehouse.lock_holder import forget_holder, read_holder, write_holder
+from retail_lakehouse.lock_holder import UNKNOWN, forget_holder, read_holder, write_holder
 
 
 @pytest.mark.parametrize(
@@ -83,5 +83,7 @@ def test_a_holder_of_another_user_is_named(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_what_cannot_be_written_keeps_nobody_from_a_lock(tmp_path: Path) -> None:
-    write_holder(tmp_path / "no such folder" / "lock")
-    forget_holder(tmp_path / "no such folder" / "lock")
+    nowhere = tmp_path / "no such folder" / "lock"
+    write_holder(nowhere)
+    forget_holder(nowhere)
+    assert read_holder(nowhere) == UNKNOWN
