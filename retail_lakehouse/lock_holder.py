@@ -17,7 +17,8 @@ _LONGEST_LINE = 400
 def write_holder(path: Path) -> None:
     """Names this process in the file: its id, and what was started. A full disk is no error."""
     with contextlib.suppress(OSError):
-        path.write_text(f"{os.getpid()} {_what_this_is()}\n", encoding="utf-8")
+        # An argument may hold bytes that are no text.
+        path.write_text(f"{os.getpid()} {_what_this_is()}\n", encoding="utf-8", errors="replace")
 
 
 def forget_holder(path: Path) -> None:

@@ -19,6 +19,7 @@ from retail_lakehouse.lock_holder import UNKNOWN, forget_holder, read_holder, wr
         (["/opt/package/simulator/__main__.py", "--rate", "7"], "simulator"),
         (["/opt/inventory_streaming.py", "--password", "x"], "inventory_streaming"),
         (["/opt/a b/é"], "é"),
+        (["/opt/\udcff"], "?"),
         (["x" * 300, "y" * 300], f"{'x' * 60} {'y' * 60}"),
     ],
 )
