@@ -87,7 +87,9 @@ def test_the_report_is_told_before_the_simulator_is_asked_to_go_on(
     server = ControlServer(tmp_path, answer)
     server.start()
     code, lines = _run(tmp_path)
+    quiet = _run(tmp_path, "--quiet")
     server.close()
+    assert quiet == (0, [])
     assert code == 0
     assert lines == [
         "The simulator is paused.",
