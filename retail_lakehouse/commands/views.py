@@ -70,7 +70,7 @@ def refresh(
     from retail_lakehouse.resources.iceberg import IcebergCatalogResource
     from retail_lakehouse.resources.warehouse import WarehouseResource
 
-    wished = [view_named(name.rpartition(".")[2]) for name in names or ()]
+    wished = [view_named(name) for name in names or ()]
     results = refresh_and_record(
         wished or MATERIALIZED_VIEWS,
         WarehouseResource.of(settings),

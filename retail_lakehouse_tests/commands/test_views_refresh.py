@@ -12,7 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from retail_lakehouse.cli import app
-from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS, VIEWS, ViewContract
+from retail_lakehouse.contracts.views import (
+    MATERIALIZED_VIEWS,
+    VIEWS,
+    ViewContract,
+    ViewContractError,
+)
 from retail_lakehouse.resources.warehouse import Refreshed, WarehouseResource
 from retail_lakehouse.warehouse.refresh import RefreshOutcome
 from retail_lakehouse.warehouse.refresh_record import (
@@ -87,6 +92,17 @@ def test_only_the_named_views_are_refreshed_with_or_without_their_schema(
     assert code == 0
     assert [line.split()[0] for line in lines] == [SECOND.name, FIRST.name]
     assert list(read_records(tmp_path)) == sorted([FIRST.name, SECOND.name])
+
+
+@pytest.mark.parametrize("name", ["mv_nothing", f"elsewhere.{FIRST.name}"])
+def test_a_view_that_there_is_not_is_refused_before_anything_is_refreshed(
+    tmp_path: Path, warehouse: Warehouse, name: str
+) -> None:
+    arguments = ["views", "refresh", FIRST.name, name, "--state-dir", str(tmp_path)]
+    answer = CliRunner().invoke(app, arguments)
+    assert isinstance(answer.exception, ViewContractError)
+    assert f"There is no view {name!r}" in str(answer.exception)
+    assert warehouse.sessions == []
 
 
 @pytest.mark.parametrize("outcome", [RefreshOutcome.FAILED, RefreshOutcome.BUSY])
