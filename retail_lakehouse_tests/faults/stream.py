@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,17 @@ from retail_lakehouse.job_settings import job_arguments
 from retail_lakehouse.kafka.admin import describe_topics
 from retail_lakehouse.kafka.topics import TopicSpec, ensure_topics
 from retail_lakehouse.local.java import JavaHome
-from retail_lakehouse.local.process_record import ProcessRecord
-from retail_lakehouse.local.processes import end_session, session_members
+from retail_lakehouse.local.keeper import CommandUnit
+from retail_lakehouse.local.process_record import ProcessRecord, read_record
+from retail_lakehouse.local.processes import (
+    Command,
+    end_session,
+    log_path,
+    record_path,
+    session_members,
+)
 from retail_lakehouse.local.spark import job_command
+from retail_lakehouse.local.supervisor import Supervisor
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.streaming import driver
 from retail_lakehouse.tables.catalog import open_catalog
@@ -53,20 +62,43 @@ BATCH_RECORDS = 60
 
 
 @dataclass
-class SpawnedJob:
-    """A job in a process of its own, and what it has written to its log."""
+class JobSession:
+    """A job in processes of its own, and what it has written to its log."""
 
-    process: subprocess.Popen[bytes]
     log: Path
     record: ProcessRecord
-
-    def wait(self, seconds: float = 240) -> int:
-        """Its exit status; a negative one is the signal that ended it."""
-        return self.process.wait(seconds)
 
     def members(self) -> list[Any]:
         """What still lives of its session: the driver, the JVM, Python workers."""
         return session_members(self.record)
+
+    def wait_until_stopped(self, victim: str, seconds: float = 240) -> None:
+        """Waits until its driver, its JVM or both stand still under SIGSTOP."""
+        wanted = {"driver": {True}, "jvm": {False}, "both": {True, False}}[victim]
+
+        def stopped() -> set[bool]:
+            found = set()
+            for member in self.members():
+                with suppress(psutil.NoSuchProcess):
+                    leads = member.pid == self.record.pid
+                    if member.status() == psutil.STATUS_STOPPED and (
+                        leads or member.name() == "java"
+                    ):
+                        found.add(leads)
+            return found
+
+        _wait(lambda: stopped() == wanted, seconds, f"see {self.log}")
+
+
+@dataclass
+class SpawnedJob(JobSession):
+    """A job that this process has started and nobody keeps."""
+
+    process: subprocess.Popen[bytes]
+
+    def wait(self, seconds: float = 240) -> int:
+        """Its exit status; a negative one is the signal that ended it."""
+        return self.process.wait(seconds)
 
     def wait_until_gone(self, seconds: float = 20) -> None:
         """Waits until nothing of it lives, by itself.
@@ -87,11 +119,6 @@ class SpawnedJob:
             with suppress(psutil.NoSuchProcess):
                 names.append(member.name())
         return "jspawnhelper" in names and "java" not in names
-
-    def wait_until_stopped(self, seconds: float = 240) -> None:
-        """Waits until its driver stands still under SIGSTOP."""
-        process = psutil.Process(self.process.pid)
-        _wait(lambda: process.status() == psutil.STATUS_STOPPED, seconds, f"see {self.log}")
 
 
 @dataclass
@@ -197,13 +224,11 @@ class Stream:
     @contextmanager
     def spawned(self, fault: Fault | None = None) -> Iterator[SpawnedJob]:
         """The job in a process of its own; nothing of it is left at the end."""
-        command = job_command(self.settings, INVENTORY.name, self.java, self.jars)
-        module = "retail_lakehouse_tests.faults.job_with_fault"
-        told = fault.to_json() if fault else "null"
+        command = self._command(fault)
         log = self.settings.root / f"job-{uuid.uuid4().hex[:8]}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", module, told, self.topic, *command.argv[2:]],
+                command.argv,
                 env=command.env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -212,11 +237,35 @@ class Stream:
             )
         record = ProcessRecord(process.pid, psutil.Process(process.pid).create_time())
         try:
-            yield SpawnedJob(process, log, record)
+            yield SpawnedJob(log, record, process)
         finally:
             for member in session_members(record):
                 member.kill()
             process.wait(10)
+
+    @contextmanager
+    def supervised(self, fault: Fault) -> Iterator[tuple[Supervisor, JobSession]]:
+        """The job as the platform's supervisor keeps it: only its first process has the fault."""
+        faults = chain([fault], repeat(None))
+        root, name = self.settings.root, INVENTORY.name
+        supervisor = Supervisor(
+            root, [CommandUnit(root, name, lambda: self._command(next(faults)))]
+        )
+        supervisor.open()
+        try:
+            supervisor.request("start", name)
+            record = read_record(record_path(root, name))
+            assert record is not None
+            yield supervisor, JobSession(log_path(root, name), record)
+        finally:
+            supervisor.close()
+
+    def _command(self, fault: Fault | None) -> Command:
+        command = job_command(self.settings, INVENTORY.name, self.java, self.jars)
+        module = "retail_lakehouse_tests.faults.job_with_fault"
+        told = fault.to_json() if fault else "null"
+        argv = [sys.executable, "-m", module, told, self.topic, *command.argv[2:]]
+        return Command(argv, command.env)
 
     def caught_up(self, until: dict[int, int] | None = None) -> bool:
         """Whether the event table's mark covers `until`, or all that was produced."""

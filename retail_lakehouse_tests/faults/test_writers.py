@@ -9,6 +9,8 @@ import time
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from retail_lakehouse.contracts.events import INVENTORY
+from retail_lakehouse.local.control import ProcessState
 from retail_lakehouse.local.processes import end_session
 from retail_lakehouse.streaming import driver
 from retail_lakehouse.streaming.lock import topic_lease
@@ -53,30 +55,60 @@ def test_a_job_keeps_others_out_yields_when_asked_and_ends_when_told(
     stream.check()
 
 
-@pytest.mark.parametrize("continued", [False, True], ids=["replaced", "continued"])
-def test_a_writer_that_was_stopped_before_its_commit_never_writes_beside_another(
-    stream: Stream, monkeypatch: pytest.MonkeyPatch, continued: bool
+VICTIMS = ["driver", "jvm", "both"]
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_a_writer_that_was_stopped_keeps_others_out_and_goes_on_once_it_is_continued(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, victim: str
 ) -> None:
     stream.produce(100)
-    fault = Fault("rows", "before", "both", signal="STOP")
+    fault = Fault("rows", "before", victim, signal="STOP")
     with stream.spawned(fault) as job:
-        job.wait_until_stopped()
+        job.wait_until_stopped(victim)
         with monkeypatch.context() as patch:
             patch.setattr(driver, "LOCK_TIMEOUT_SECONDS", 1)
             assert stream.run(patch) == 1
-        members = job.members()
-        if continued:
-            for member in members:
-                member.resume()
-            stream.wait_until_caught_up()
-            assert end_session(job.record, grace_seconds=8)
-        else:
-            # As the supervisor does before it starts another one.
-            end_session(job.record, grace_seconds=1)
-            assert stream.run(monkeypatch) == 0
-            for member in members:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    member.resume()
-            time.sleep(1)
-            assert job.members() == []
+        for member in job.members():
+            member.resume()
+        stream.wait_until_caught_up()
+        assert end_session(job.record, grace_seconds=8)
     stream.check()
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_a_stopped_writer_is_gone_before_the_supervisor_starts_another(
+    stream: Stream, victim: str
+) -> None:
+    stream.produce(100)
+    fault = Fault("rows", "before", victim, signal="STOP")
+    with stream.supervised(fault) as (supervisor, job):
+        job.wait_until_stopped(victim)
+        old = job.members()
+        assert supervisor.request("restart", INVENTORY.name).state is ProcessState.RUNNING
+        continue_all(old)
+        stream.wait_until_caught_up()
+        assert job.members() == []
+    stream.check()
+
+
+def test_a_stopped_jvm_is_ended_when_its_killed_driver_is_started_again(stream: Stream) -> None:
+    stream.produce(100)
+    fault = Fault("rows", "before", "jvm", signal="STOP")
+    with stream.supervised(fault) as (supervisor, job):
+        job.wait_until_stopped("jvm")
+        old = job.members()
+        # Nobody asks for it: the supervisor sees the death by itself.
+        os.kill(job.record.pid, signal.SIGKILL)
+        stream.wait_until_caught_up()
+        continue_all(old)
+        assert job.members() == []
+        assert supervisor.status()[INVENTORY.name].restarts == 1
+    stream.check()
+
+
+def continue_all(members: list[psutil.Process]) -> None:
+    """SIGCONT, to whichever of them is still there."""
+    for member in members:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.resume()
