@@ -29,7 +29,8 @@ def test_a_job_keeps_others_out_yields_when_asked_and_ends_when_told(
         with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
             patch.setattr(driver, "LOCK_TIMEOUT_SECONDS", 1)
             assert stream.run(patch) == 1
-        assert f"Another process writes the tables of {stream.topic}" in caplog.text
+        assert f"Another process writes the tables of {stream.topic}: process " in caplog.text
+        assert f"process {job.process.pid} (job_with_fault" in caplog.text
 
         with topic_lease(stream.settings.lock_dir, stream.topic, timeout_seconds=30):
             before = stream.end()

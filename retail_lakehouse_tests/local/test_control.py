@@ -226,10 +226,10 @@ def test_two_folders_with_long_paths_have_two_sockets(tmp_path: Path) -> None:
     assert str(os.getuid()) in one.name
 
 
-def test_other_files_keep_the_mode_that_the_user_asked_for(
-    client: SupervisorClient, tmp_path: Path
-) -> None:
-    before = os.umask(0o022)
-    os.umask(before)
-    (tmp_path / "file").touch()
-    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~before
+def test_other_files_keep_the_mode_that_the_user_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "before").touch()
+    server = ControlServer(tmp_path, handle)
+    server.start()
+    (tmp_path / "after").touch()
+    server.close()
+    assert (tmp_path / "after").stat().st_mode == (tmp_path / "before").stat().st_mode

@@ -146,13 +146,15 @@ def test_a_manifest_that_names_no_jar_is_none(tmp_path: Path, manifest: str) -> 
 
 
 def test_everything_that_ivy_writes_stays_below_the_cache(tmp_path: Path) -> None:
-    java = _fake_ivy(tmp_path, f'printf "%s\\n" "$@" > {tmp_path}/words; {GOOD}')
+    keep = f'printf "%s\\n" "$@" > {tmp_path}/words; cp "$LIB"/../ivysettings.xml {tmp_path}/xml'
+    java = _fake_ivy(tmp_path, f"{keep}; {GOOD}")
     jars.resolve("broker", tmp_path / "cache", java, environ={"HTTPS_PROXY": "http://proxy:81"})
     words = (tmp_path / "words").read_text().splitlines()
     root = tmp_path / "cache" / "jars"
     for option in ("-Duser.home=", "-Divy.home="):
         assert [word.startswith(f"{option}{root}/") for word in words if option in word] == [True]
     assert "-Dhttps.proxyHost=proxy" in words
+    assert f'defaultCacheDir="{root}/' in (tmp_path / "xml").read_text()
     assert [word for word in words if word.endswith((".xml", "[ext]"))] == [
         *(word for word in words if word.startswith(f"{root}/"))
     ]
@@ -162,6 +164,25 @@ def test_spark_asks_for_nothing_that_pyspark_brings(tmp_path: Path) -> None:
     excluded = re.findall(r'<exclude module="([^"]+)"', jars._module_xml("spark"))
     assert {"hadoop-client-api", "spark-core_2.12", "slf4j-api"} <= set(excluded)
     assert "<exclude" not in jars._module_xml("broker")
+
+
+def test_another_pyspark_is_another_cache_entry_for_spark_and_the_same_for_the_broker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds: tuple[jars.JarKind, ...] = ("spark", "broker")
+    spark, broker = (jars._fingerprint(kind) for kind in kinds)
+    (tmp_path / "spark-core_2.12-9.9.9.jar").touch()
+    monkeypatch.setattr(jars, "bundled_jars_dir", lambda: tmp_path)
+    assert jars._fingerprint("spark") != spark
+    assert jars._fingerprint("broker") == broker
+
+
+def test_jars_that_are_there_wait_for_no_other_fetch(tmp_path: Path) -> None:
+    java = _fake_ivy(tmp_path, GOOD)
+    first = jars.resolve("broker", tmp_path / "cache", java, environ={})
+    with exclusive_lock(tmp_path / "cache" / "jars" / "broker.lock", 1.0):
+        again = jars.resolve("broker", tmp_path / "cache", java, environ={}, timeout_seconds=0.0)
+    assert again == first
 
 
 def test_who_waits_for_another_fetch_in_vain_is_told_by_whom(tmp_path: Path) -> None:
