@@ -154,6 +154,8 @@ def test_everything_that_ivy_writes_stays_below_the_cache(tmp_path: Path) -> Non
     for option in ("-Duser.home=", "-Divy.home="):
         assert [word.startswith(f"{option}{root}/") for word in words if option in word] == [True]
     assert "-Dhttps.proxyHost=proxy" in words
+    # Some jars are of the type that OSGi has; Ivy leaves them out unless told.
+    assert words[words.index("-types") :][:3] == ["-types", "jar", "bundle"]
     assert f'defaultCacheDir="{root}/' in (tmp_path / "xml").read_text()
     assert [word for word in words if word.endswith((".xml", "[ext]"))] == [
         *(word for word in words if word.startswith(f"{root}/"))

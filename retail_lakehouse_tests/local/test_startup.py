@@ -137,6 +137,8 @@ def test_a_step_that_fails_is_told_and_ends_the_start_at_once() -> None:
     with pytest.raises(StartError):
         run_steps(steps, reports.append, threading.Event())
     assert time.monotonic() - began < 5
+    # It must not hold up the program's end either.
+    assert [each.daemon for each in threading.enumerate() if each.name == "hangs"] == [True]
     let_go.set()
     assert (reports[-1].name, reports[-1].state) == ("broker", StepState.FAILED)
     assert reports[-1].detail == "Port 9092 is taken."
