@@ -227,9 +227,11 @@ def test_two_folders_with_long_paths_have_two_sockets(tmp_path: Path) -> None:
 
 
 def test_other_files_keep_the_mode_that_the_user_asked_for(tmp_path: Path) -> None:
-    (tmp_path / "before").touch()
-    server = ControlServer(tmp_path, handle)
-    server.start()
-    (tmp_path / "after").touch()
-    server.close()
-    assert (tmp_path / "after").stat().st_mode == (tmp_path / "before").stat().st_mode
+    before = os.umask(0o027)
+    try:
+        server = ControlServer(tmp_path, handle)
+        server.start()
+        server.close()
+    finally:
+        after = os.umask(before)
+    assert after == 0o027
