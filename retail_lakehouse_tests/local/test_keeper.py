@@ -166,6 +166,7 @@ def test_a_stop_right_after_a_restart_is_done_as_soon_as_it_is_stopped(
     kept.keeper.ask("restart")
     kept.keeper.ask("stop")
     kept.reaches(ProcessState.STOPPED)
+    assert kept.keeper.wait_for([ProcessState.STOPPED], timeout_seconds=0)
 
 
 def test_a_process_has_a_start_time_from_its_start_to_its_stop(keep: Keep) -> None:
