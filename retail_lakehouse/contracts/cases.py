@@ -102,10 +102,12 @@ CASES: tuple[Case, ...] = (
     Case("one level too deep", body(x="[" * 32 + "]" * 32), _R.JSON),
     Case("far too deep", body(x="[" * 30_000 + "]" * 30_000), _R.JSON),
     Case("too deep, with a duplicate key", body(x='{"a":1,"a":' + "[" * 40 + "]" * 40 + "}"), _R.JSON),
+    Case("too deep, hidden by a later value of its key", _GOOD_BODY[:-1] + b',"x":' + b"[" * 40 + b"]" * 40 + b',"x":1}', _R.JSON),
     # Duplicate keys
     Case("duplicate key", _GOOD_BODY[:-1] + b',"sku":"SKU-00002"}', _R.DUPLICATE_KEY),
     Case("duplicate key with the same value", _GOOD_BODY[:-1] + b',"sku":"SKU-00001"}', _R.DUPLICATE_KEY),
     Case("duplicate key by an escape", _GOOD_BODY[:-1] + b',"\\u0073ku":"SKU-00001"}', _R.DUPLICATE_KEY),
+    Case("duplicate key inside a value that a later one hides", _GOOD_BODY[:-1] + b',"x":{"a":1,"a":2},"x":1}', _R.DUPLICATE_KEY),
     Case("duplicate key in an unknown field", body(x='{"a":1,"a":2}'), _R.DUPLICATE_KEY),
     Case("duplicate key and a wrong type", body(x='{"a":1,"a":2}', sku="1"), _R.DUPLICATE_KEY),
     # Type

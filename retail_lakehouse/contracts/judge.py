@@ -161,7 +161,8 @@ def _members(body: bytes | None, contract: EventContract) -> dict[str, object]:
             _walk(document, contract.max_depth)
         raise _Refused(Reason.TYPE, f"The body is {_json_type(document)}, not an object.")
     members = dict(document)
-    if any(type(value) in (_Pairs, list) for value in members.values()):
+    # Of every pair: a key that comes again hides what it held the first time.
+    if any(type(value) in (_Pairs, list) for _, value in document):
         _walk(document, contract.max_depth)
     if len(members) != len(document):
         _refuse_duplicate(document)
