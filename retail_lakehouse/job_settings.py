@@ -4,6 +4,7 @@ Here: what each argument is under each profile. Not here: the arguments themselv
 (`streaming/arguments.py`): a job parses them without the settings, whose libraries Glue lacks.
 """
 
+from retail_lakehouse.contracts.tables import CATALOG_BUSY_SECONDS
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.streaming.arguments import JobArguments
 
@@ -16,7 +17,11 @@ def job_arguments(settings: Settings, event: str) -> JobArguments:
         bootstrap_servers=settings.kafka_bootstrap,
         kafka_security="plaintext" if local else "iam",
         catalog_name=settings.catalog_name,
-        catalog_uri=f"jdbc:sqlite:{settings.catalog_db}?busy_timeout=60000" if local else "",
+        catalog_uri=(
+            f"jdbc:sqlite:{settings.catalog_db}?busy_timeout={CATALOG_BUSY_SECONDS * 1000}"
+            if local
+            else ""
+        ),
         warehouse=settings.warehouse_uri,
         checkpoint=f"{settings.checkpoints}/{event}",
         index_dir=str(settings.root / "index" / event) if local else f"/tmp/index/{event}",  # noqa: S108

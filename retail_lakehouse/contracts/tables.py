@@ -10,6 +10,10 @@ from retail_lakehouse.contracts.events import EVENTS, EventContract
 from retail_lakehouse.contracts.fields import Column, Kind
 
 DATABASE = "retail_db"
+SNAPSHOTS_KEPT_LEAST = 5
+"""Of each table, however old they are."""
+CATALOG_BUSY_SECONDS = 60
+"""How long a commit waits for others at the local catalog's one file."""
 
 PLATFORM_COLUMNS: tuple[Column, ...] = tuple(
     Column(name, kind, doc, required)

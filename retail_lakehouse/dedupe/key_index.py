@@ -135,7 +135,8 @@ class KeyIndex:
         Costs nothing where the files are as this index has left them.
         """
         self.close()
-        if self._log_path is not None and self._in_step == self._files():
+        in_step = self._in_step is not None and self._in_step == self._files()
+        if self._log_path is not None and in_step:
             self._log = self._log_path.open("ab")
             return
         try:

@@ -27,7 +27,6 @@ class CheckpointStuckError(RuntimeError):
 class CheckpointState:
     """Offsets by partition of the last batch that was committed, and of one planned after it."""
 
-    committed_batch: int
     committed: dict[int, int]
     planned: dict[int, int] | None
 
@@ -128,7 +127,7 @@ def read_state(files: CheckpointFiles, topic: str) -> CheckpointState:
     planned = None
     if planned_batches[-1] > last:
         planned = parse_offsets(files.read("offsets", planned_batches[-1]), topic)
-    return CheckpointState(last, committed, planned)
+    return CheckpointState(committed, planned)
 
 
 def planned_end(files: CheckpointFiles, topic: str, batch_id: int) -> dict[int, int]:
@@ -189,6 +188,15 @@ def planned_beyond(state: CheckpointState, end: Mapping[int, int]) -> dict[int, 
     """
     planned = state.planned or {}
     return {p: offset for p, offset in planned.items() if offset > end.get(p, 0)}
+
+
+def planned_records(state: CheckpointState, until: Mapping[int, int]) -> int:
+    """Records of a planned batch that have not landed yet; 0 without one.
+
+    Spark reads it again as it was planned, whatever the settings say by then.
+    """
+    planned = state.planned or {}
+    return sum(max(0, offset - until.get(partition, 0)) for partition, offset in planned.items())
 
 
 def _same(left: Mapping[int, int], right: Mapping[int, int]) -> bool:

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from py4j.protocol import Py4JNetworkError
-from pyspark.errors import StreamingQueryException
+from py4j.protocol import Py4JJavaError, Py4JNetworkError
+from pyspark.errors import PySparkException, StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
@@ -25,12 +25,17 @@ from retail_lakehouse.contracts.mark import MarkError
 from retail_lakehouse.dedupe.key_index import KeyIndex
 from retail_lakehouse.streaming import checkpoint, kafka, startup
 from retail_lakehouse.streaming.arguments import EXIT_NEEDS_A_PERSON, JobArguments
-from retail_lakehouse.streaming.iceberg import TableNotReadyError
+from retail_lakehouse.streaming.iceberg import TableNotReadyError, java_words
 from retail_lakehouse.streaming.jvm_watch import end_with_jvm
 from retail_lakehouse.streaming.kafka import KafkaUnavailableError
 from retail_lakehouse.streaming.lock import JvmFileLock, LockHeldError, SingleRun, TopicLock
 from retail_lakehouse.streaming.session import spark_session
-from retail_lakehouse.streaming.writer import TopicWriter, moved, progress_from
+from retail_lakehouse.streaming.writer import (
+    AnotherWriterError,
+    TopicWriter,
+    moved,
+    progress_from,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +68,7 @@ def run_streaming_job(event_name: str, argv: Sequence[str]) -> int:
         KafkaUnavailableError,
         TableNotReadyError,
         StaleProgressError,
+        AnotherWriterError,
     ) as error:
         logger.error("%s", error)
         return 1
@@ -71,6 +77,14 @@ def run_streaming_job(event_name: str, argv: Sequence[str]) -> int:
         return 1
     except (Py4JNetworkError, ConnectionError) as error:
         logger.error("The JVM of %s is gone (%s). Start the job again.", event_name, error)
+        return 1
+    except (Py4JJavaError, PySparkException) as error:
+        # Such as a checkpoint's folder that the role may not read.
+        logger.error(
+            "The job of %s failed (%s). Mend what that names, then start the job again.",
+            event_name,
+            java_words(error),
+        )
         return 1
     finally:
         # A JVM that is gone has nothing left to stop, and must not hide why the job ends.
@@ -168,9 +182,12 @@ class StreamingJob:
         startup.check_topic(topic, live, *marks, acceptance)
         startup.check_rows_have_mark(writer.rows.name, marks[0], writer.rows.row_count())
         marked = progress_from(marks, live.cluster_id, live.topic_id)
-        is_known = any(mark is not None and mark.topic_id == live.topic_id for mark in marks)
         until = startup.check_offsets(
-            topic, live, marked.until, acceptance, from_the_first=is_known
+            topic,
+            live,
+            marked.until,
+            acceptance,
+            from_the_first=startup.has_begun(marks[0], live.topic_id),
         )
         quarantine_until = startup.check_quarantine_offsets(
             topic, live, marked.until, until, marked.quarantine_until, acceptance
@@ -187,15 +204,9 @@ class StreamingJob:
         if not files.exists():
             return
         try:
-            state = checkpoint.read_state(files, self._event.topic)
-            beyond = checkpoint.planned_beyond(state, end)
-            if checkpoint.agrees(state, until) and not beyond:
+            why = self._disagreement(checkpoint.read_state(files, self._event.topic), until, end)
+            if not why:
                 return
-            why = (
-                f"its next batch was to end at {beyond}, past Kafka's end"
-                if beyond
-                else f"it stands at {state.committed} and the table at {until}"
-            )
         except checkpoint.CheckpointDamagedError as error:
             why = str(error)
         aside = files.move_aside(time.strftime("aside-%Y%m%dT%H%M%SZ", time.gmtime()))
@@ -206,6 +217,23 @@ class StreamingJob:
             why,
             aside,
         )
+
+    def _disagreement(
+        self, state: checkpoint.CheckpointState, until: dict[int, int], end: dict[int, int]
+    ) -> str:
+        """Why the checkpoint has to go; empty where the job may go on from it."""
+        if not checkpoint.agrees(state, until):
+            return f"it stands at {state.committed} and the table at {until}"
+        beyond = checkpoint.planned_beyond(state, end)
+        if beyond:
+            return f"its next batch was to end at {beyond}, past Kafka's end"
+        most = self._arguments.max_offsets_per_trigger
+        planned = checkpoint.planned_records(state, until)
+        # Spark rounds each partition's share up.
+        if planned > most + len(until):
+            # Who makes batches smaller may do so because this very one is too large to get through.
+            return f"its next batch was to have {planned} records, and a batch has {most} by now"
+        return ""
 
     def _on_batch(self, batch: DataFrame, batch_id: int) -> None:
         # The one who stops the query holds this lock meanwhile: waiting for it without an end would

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pyspark.sql import DataFrame, SparkSession
 
 from retail_lakehouse.contracts.mark import SUMMARY_KEY, Mark
-from retail_lakehouse.contracts.tables import TableContract
+from retail_lakehouse.contracts.tables import SNAPSHOTS_KEPT_LEAST, TableContract
 
 _Entry = TypeVar("_Entry")
 
@@ -43,9 +43,10 @@ class JobTable:
         """Iceberg's own table object, as the catalog has it now.
 
         Raises:
-            TableNotReadyError: the catalog has no such table.
+            TableNotReadyError: the catalog has no such table, or did not answer.
         """
         from py4j.protocol import Py4JJavaError
+        from pyspark.errors import PySparkException
 
         jvm: Any = self._spark._jvm
         try:
@@ -55,11 +56,17 @@ class JobTable:
                 )
             else:
                 self._loaded.refresh()
-        except Py4JJavaError as error:
-            raise TableNotReadyError(
-                f"The table {self.name} cannot be loaded ({error.java_exception.getMessage()}). "
+        except (Py4JJavaError, PySparkException) as error:
+            told = java_words(error)
+            advice = (
                 "Tables are made before jobs start: run `retail-lakehouse dev`, or apply the "
                 "deployment, then start the job again."
+                if "TABLE_OR_VIEW_NOT_FOUND" in told or "NoSuch" in told
+                else "Check that the catalog can be reached and is not locked; the job's next "
+                "start tries again."
+            )
+            raise TableNotReadyError(
+                f"The table {self.name} cannot be loaded ({told}). {advice}"
             ) from error
         return self._loaded
 
@@ -120,7 +127,7 @@ class JobTable:
             writer = writer.option(f"snapshot-property.{key}", value)
         writer.append()
 
-    def expire(self, older_than_ms: int, keep_at_least: int = 5) -> None:
+    def expire(self, older_than_ms: int, keep_at_least: int = SNAPSHOTS_KEPT_LEAST) -> None:
         """Expires old snapshots and the files that only they need, never the last mark.
 
         The snapshot that was current at `older_than_ms` stays with all that came after it. The
@@ -135,6 +142,13 @@ class JobTable:
             .cleanExpiredFiles(True)
             .commit()
         )
+
+
+def java_words(error: Exception) -> str:
+    """The first line of what Java said; PySpark turns some of its exceptions into its own."""
+    thrown = getattr(error, "java_exception", None)
+    text = str(error) if thrown is None else str(thrown.toString())
+    return (text.strip() or type(error).__name__).splitlines()[0]
 
 
 def current_at(

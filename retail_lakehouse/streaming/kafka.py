@@ -69,7 +69,8 @@ def topic_facts(spark: SparkSession, arguments: JobArguments, topic: str) -> Top
     """What the broker says of the topic now.
 
     Raises:
-        KafkaUnavailableError: no answer within 20 seconds, or no such topic.
+        KafkaUnavailableError: one of its five requests had no answer within 20 seconds, or there is
+            no such topic.
     """
     from py4j.protocol import Py4JJavaError
 

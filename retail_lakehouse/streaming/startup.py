@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from retail_lakehouse.contracts.mark import Mark
+from retail_lakehouse.contracts.mark import Mark, MarkKind
 from retail_lakehouse.streaming.kafka import EARLIEST, TopicFacts
 
 logger = logging.getLogger(__name__)
@@ -27,8 +27,9 @@ class LossError(RuntimeError):
 class Acceptance:
     """What a person accepted for this start, by the code of what the job found.
 
-    The code is that of the topic and of both marks: once the job goes on its marks have moved, so
-    that it accepts no later loss, however often the job is started with it.
+    The code is that of the topic and of both marks. It accepts whatever is lost past those marks
+    when the job starts, which may be more by then: the warning of that start says it all. Once the
+    job goes on its marks have moved, so that it accepts no later loss, however often it is given.
     """
 
     code: str
@@ -60,8 +61,8 @@ class Acceptance:
         return (
             "If that is known, accept it: on one machine `retail-lakehouse stop`, then "
             f"`retail-lakehouse dev --set accept_loss={self.code}`; on AWS start the Glue job with "
-            f"the argument --accept_loss {self.code}. The code stands for this loss and no other; "
-            "several are given with commas."
+            f"the argument --accept_loss {self.code}. The code accepts what is lost past these "
+            "marks when the job starts, and no later loss; several are given with commas."
         )
 
 
@@ -193,6 +194,17 @@ def check_rows_have_mark(table: str, rows: Mark | None, row_count: int) -> None:
             "offsets have landed cannot be told. Another program expired or rolled back its "
             "snapshots. Roll the table back to a snapshot with a mark, then start the job again."
         )
+
+
+def has_begun(rows: Mark | None, topic_id: str) -> bool:
+    """Whether the event table has taken up the topic: from then on each partition is owed whole.
+
+    Before, a topic is read from what Kafka still has. A quarantine alone says nothing: the kill
+    came inside the very first batch. Nor does a backfill, which has no offsets.
+    """
+    if rows is None or rows.topic_id != topic_id:
+        return False
+    return rows.kind is not MarkKind.BACKFILL or bool(rows.until)
 
 
 def starting_offsets(live: TopicFacts, until: Mapping[int, int]) -> dict[int, int]:

@@ -35,7 +35,7 @@ from retail_lakehouse.streaming.coordinates import (
     only,
     without,
 )
-from retail_lakehouse.streaming.iceberg import JobTable
+from retail_lakehouse.streaming.iceberg import JobTable, TableNotReadyError
 from retail_lakehouse.streaming.index_sync import sync_index
 from retail_lakehouse.streaming.progress import (
     BatchFacts,
@@ -57,6 +57,10 @@ EXPIRE_EVERY_SECONDS = 120
 KEEP_HOURS_PAST_HORIZON = 6
 """Hours that the index keeps past the horizon: a partition that lags behind the others brings
 records whose horizon lies further back, and rebuilding the index for each would be dear."""
+
+
+class AnotherWriterError(RuntimeError):
+    """Somebody else has moved a table's mark since this writer's last commit."""
 
 
 class TopicWriter:
@@ -217,6 +221,7 @@ class TopicWriter:
             progress.topic_id,
             facts.started_ms,
         )
+        self._refuse_another_writer(self.quarantine, progress.quarantine_until)
         self.quarantine.append(rows.coalesce(1), mark, self._quarantine_spec)
         self._progress = after_quarantine(progress, mark)
 
@@ -232,6 +237,7 @@ class TopicWriter:
             progress.topic_id,
             facts.started_ms,
         )
+        self._refuse_another_writer(self.rows, progress.until)
         begun = time.monotonic()
         self.rows.append(transform.in_two_files(rows, mark.batch.landed), mark, self._rows_spec)
         commit_ms = int((time.monotonic() - begun) * 1000)
@@ -255,6 +261,25 @@ class TopicWriter:
             commit_ms,
         )
 
+    def _refuse_another_writer(self, table: JobTable, until: "Mapping[int, int]") -> None:
+        """Looks at the table's mark once more: an append never conflicts with another append.
+
+        The topic's lock is what keeps writers apart. Where it is an assumption (on Glue, whose
+        runs may overlap when it starts one by itself), two would double rows without an error.
+
+        Raises:
+            AnotherWriterError: the mark is not where this writer left it.
+        """
+        mark = table.last_mark()
+        of_topic = mark is not None and mark.topic_id == self.progress.topic_id
+        found = dict(mark.until) if mark is not None and of_topic else {}
+        if found != dict(until):
+            raise AnotherWriterError(
+                f"The last mark of {table.name} stands at {found}, and this writer left it at "
+                f"{dict(until)}: another run writes the same tables. Nothing of this batch was "
+                "committed; see that one run of the job is active, then start it again."
+            )
+
     def _sync_index(self, oldest_hour: int) -> None:
         sync_index(self._spark, self._index, self.rows, self.event, self._stamp(), oldest_hour)
 
@@ -275,7 +300,7 @@ class TopicWriter:
         for table in (self.rows, self.quarantine):
             try:
                 table.expire(older_than_ms)
-            except Py4JJavaError as error:
+            except (Py4JJavaError, TableNotReadyError) as error:
                 # The batch has landed; snapshots that wait for the next turn harm nobody.
                 logger.warning("Expiring snapshots of %s failed: %s", table.name, error)
 

@@ -5,16 +5,19 @@ Here: the catalog's properties and the local SQLite file. Not here: what is in t
 
 import sqlite3
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from retail_lakehouse.contracts.tables import DATABASE, TableContract
+from retail_lakehouse.contracts.tables import CATALOG_BUSY_SECONDS, DATABASE, TableContract
 from retail_lakehouse.settings import Settings
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
     from pyiceberg.table import Table
 
-BUSY_TIMEOUT_SECONDS = 60
+AWS_TIMEOUT_SECONDS = 5
+AWS_ATTEMPTS = 2
+"""Of one request to Glue: pyiceberg's own patience is minutes, in which a sensor's tick is given up
+before it has told anybody that the catalog does not answer."""
 
 
 class CatalogError(RuntimeError):
@@ -30,13 +33,15 @@ def catalog_properties(settings: Settings) -> dict[str, str]:
     if settings.is_local:
         return {
             "type": "sql",
-            "uri": f"sqlite:///{settings.catalog_db}?timeout={BUSY_TIMEOUT_SECONDS}",
+            "uri": f"sqlite:///{settings.catalog_db}?timeout={CATALOG_BUSY_SECONDS}",
             "warehouse": settings.warehouse_uri,
         }
     return {
         "type": "glue",
         "glue.region": settings.aws_region,
         "warehouse": settings.warehouse_uri,
+        "s3.connect-timeout": str(AWS_TIMEOUT_SECONDS),
+        "s3.request-timeout": str(2 * AWS_TIMEOUT_SECONDS),
     }
 
 
@@ -50,7 +55,7 @@ def prepare_catalog(settings: Settings) -> None:
         return
     settings.catalog_db.parent.mkdir(parents=True, exist_ok=True)
     (settings.root / "warehouse" / "iceberg").mkdir(parents=True, exist_ok=True)
-    with sqlite3.connect(settings.catalog_db, timeout=BUSY_TIMEOUT_SECONDS) as connection:
+    with sqlite3.connect(settings.catalog_db, timeout=CATALOG_BUSY_SECONDS) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
     connection.close()
     catalog = open_catalog(settings)
@@ -70,7 +75,9 @@ def open_catalog(settings: Settings) -> "Catalog":
             f"There is no catalog at {settings.catalog_db}: nothing has been created in this state "
             "folder yet. Start the platform once with `retail-lakehouse dev`."
         )
-    properties: Mapping[str, str] = catalog_properties(settings)
+    properties: Mapping[str, Any] = catalog_properties(settings)
+    if not settings.is_local:
+        properties = {**properties, **_bounded_requests()}
     try:
         return load_catalog(settings.catalog_name, **properties)
     except Exception as error:
@@ -110,6 +117,22 @@ def load_contract_table(catalog: "Catalog", settings: Settings, contract: TableC
             f"{_told(error)}. Check that the file or service can be read and is not locked; "
             "the next look tries again."
         ) from error
+
+
+def _bounded_requests() -> dict[str, Any]:
+    """What gives pyiceberg's client to Glue a deadline; made by nobody but it, with our session.
+
+    Source: https://py.iceberg.apache.org/configuration/#glue-catalog (`glue.max-retries`)
+    """
+    from botocore.config import Config
+    from botocore.session import get_session
+    from pyiceberg.catalog import BOTOCORE_SESSION
+
+    session = get_session()
+    session.set_default_client_config(
+        Config(connect_timeout=AWS_TIMEOUT_SECONDS, read_timeout=AWS_TIMEOUT_SECONDS)
+    )
+    return {BOTOCORE_SESSION: session, "glue.max-retries": AWS_ATTEMPTS - 1}
 
 
 def _place(settings: Settings) -> str:

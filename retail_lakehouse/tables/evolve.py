@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING
 
 from retail_lakehouse.contracts.events import event_named
 from retail_lakehouse.contracts.fields import Column
-from retail_lakehouse.contracts.tables import TABLE_PROPERTIES, TABLES, TableContract
+from retail_lakehouse.contracts.tables import (
+    SNAPSHOTS_KEPT_LEAST,
+    TABLE_PROPERTIES,
+    TABLES,
+    TableContract,
+)
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.streaming.lock import topic_lease
 from retail_lakehouse.tables.schema import iceberg_schema, iceberg_type, partition_spec
@@ -22,6 +27,7 @@ from retail_lakehouse.tables.schema import iceberg_schema, iceberg_type, partiti
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
     from pyiceberg.table import Table
+    from pyiceberg.table.update.schema import UpdateSchema
     from pyiceberg.types import IcebergType
 
 
@@ -41,7 +47,7 @@ def table_properties(settings: Settings) -> dict[str, str]:
     """Iceberg properties of every table in the profile."""
     return TABLE_PROPERTIES | {
         "history.expire.max-snapshot-age-ms": str(settings.retention_minutes * 60_000),
-        "history.expire.min-snapshots-to-keep": "5",
+        "history.expire.min-snapshots-to-keep": str(SNAPSHOTS_KEPT_LEAST),
     }
 
 
@@ -173,12 +179,22 @@ def _widens(live: "IcebergType", wanted: "IcebergType") -> bool:
     return isinstance(live, IntegerType) and isinstance(wanted, LongType)
 
 
+def _move_to_its_place(update: "UpdateSchema", contract: TableContract, column: Column) -> None:
+    """Where a fresh table has it: what counts columns by position means the same in both."""
+    place = contract.columns.index(column)
+    if place:
+        update.move_after(column.name, contract.columns[place - 1].name)
+    else:
+        update.move_first(column.name)
+
+
 def _apply(table: "Table", contract: TableContract, plan: _Plan) -> list[str]:
     changes: list[str] = []
     if plan.added or plan.loosened or plan.widened:
         with table.update_schema() as update:
             for column in plan.added:
                 update.add_column(column.name, iceberg_type(column), doc=column.doc)
+                _move_to_its_place(update, contract, column)
             for column in plan.widened:
                 update.update_column(column.name, iceberg_type(column))
             for column in plan.loosened:

@@ -139,3 +139,19 @@ def test_a_batch_without_a_row_still_moves_the_mark(
     assert len(landed.quarantine_commits) == 1
     times = [commit.mark.event_time.newest_ms for commit in landed.row_commits if commit.mark]
     assert times == [NOW_MS, None, None, None]
+
+
+def test_an_old_run_that_is_still_there_does_not_write_beside_the_new_one(
+    start_engine: StartEngine, lakehouse: Settings
+) -> None:
+    """No append conflicts with another: the marks have to tell, where no lock keeps runs apart."""
+    old = start_engine(lakehouse, INVENTORY)
+    old.write(FIRST)
+    new = start_engine(lakehouse, INVENTORY)
+    new.write(SECOND)
+    with pytest.raises(RuntimeError, match="another run writes the same tables"):
+        old.write(SECOND)
+    new.write(THIRD)
+    landed = read_tables(lakehouse, INVENTORY)
+    assert_is(landed, WANTED, RECORDS)
+    assert_marks_hold(landed)

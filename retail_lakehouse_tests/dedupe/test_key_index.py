@@ -284,6 +284,16 @@ def test_rows_whose_log_could_not_be_written_are_gone_when_it_is_opened_again(
     assert_answers(index, {(100, 1, 1): 1})
 
 
+def test_an_index_whose_folder_was_removed_under_it_is_empty_when_it_is_opened_again(
+    tmp_path: Path,
+) -> None:
+    index = sealed(tmp_path)
+    shutil.rmtree(tmp_path)
+    add(index, [(100, 1, 1, 1)], 1)
+    index.open()
+    assert (index.stamp, len(index)) == (None, 0)
+
+
 def test_the_stamp_keeps_what_it_was_told(tmp_path: Path) -> None:
     told = Stamp("u", None, "t", {3: 9}, "form")
     index = opened(tmp_path)

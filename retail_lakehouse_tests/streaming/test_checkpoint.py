@@ -9,6 +9,7 @@ from retail_lakehouse.streaming.checkpoint import (
     parse_commit,
     parse_offsets,
     planned_beyond,
+    planned_records,
 )
 
 GOOD = 'v1\n{"batchWatermarkMs":0}\n{"t":{"0":5,"1":7}}'
@@ -61,11 +62,18 @@ def test_a_commit_needs_its_version() -> None:
 def test_it_agrees_only_where_going_on_reads_exactly_what_is_missing(
     committed: dict[int, int], planned: dict[int, int] | None, until: dict[int, int], agreed: bool
 ) -> None:
-    assert agrees(CheckpointState(3, committed, planned), until) is agreed
+    assert agrees(CheckpointState(committed, planned), until) is agreed
 
 
 def test_a_batch_planned_past_kafkas_end_is_told_by_partition() -> None:
-    state = CheckpointState(3, {0: 5, 1: 5}, {0: 9, 1: 7, 2: 1})
+    state = CheckpointState({0: 5, 1: 5}, {0: 9, 1: 7, 2: 1})
     assert planned_beyond(state, {0: 9, 1: 7, 2: 1}) == {}
     assert planned_beyond(state, {0: 8, 1: 7}) == {0: 9, 2: 1}
-    assert planned_beyond(CheckpointState(3, {0: 5}, None), {0: 1}) == {}
+    assert planned_beyond(CheckpointState({0: 5}, None), {0: 1}) == {}
+
+
+def test_a_planned_batch_has_the_records_that_have_not_landed() -> None:
+    state = CheckpointState({0: 5, 1: 5}, {0: 9, 1: 7, 2: 1})
+    assert planned_records(state, {0: 5, 1: 5}) == 7
+    assert planned_records(state, {0: 9, 1: 7, 2: 1}) == 0
+    assert planned_records(CheckpointState({0: 5}, None), {}) == 0

@@ -45,11 +45,11 @@ _ID = json.dumps({"id": "q"})
 @pytest.mark.parametrize(
     "planned, committed, state",
     [
-        ({0: 5}, [0], CheckpointState(0, {0: 5}, None)),
-        ({0: 5, 1: 9}, [0], CheckpointState(0, {0: 5}, {0: 9})),
-        ({0: 5, 1: 9}, [0, 1], CheckpointState(1, {0: 9}, None)),
-        ({6: 5, 7: 9, 8: 12}, [6, 7], CheckpointState(7, {0: 9}, {0: 12})),
-        ({7: 9, 8: 12}, [5, 6, 7], CheckpointState(7, {0: 9}, {0: 12})),
+        ({0: 5}, [0], CheckpointState({0: 5}, None)),
+        ({0: 5, 1: 9}, [0], CheckpointState({0: 5}, {0: 9})),
+        ({0: 5, 1: 9}, [0, 1], CheckpointState({0: 9}, None)),
+        ({6: 5, 7: 9, 8: 12}, [6, 7], CheckpointState({0: 9}, {0: 12})),
+        ({7: 9, 8: 12}, [5, 6, 7], CheckpointState({0: 9}, {0: 12})),
     ],
 )
 def test_a_checkpoint_stands_for_its_last_commit_and_what_was_planned_after_it(

@@ -13,7 +13,11 @@ from retail_lakehouse.job_settings import job_arguments
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.streaming import driver
 from retail_lakehouse.streaming.arguments import EXIT_NEEDS_A_PERSON
-from retail_lakehouse.streaming.checkpoint import CheckpointFiles, CheckpointStuckError
+from retail_lakehouse.streaming.checkpoint import (
+    CheckpointFiles,
+    CheckpointState,
+    CheckpointStuckError,
+)
 from retail_lakehouse.streaming.driver import StaleProgressError
 from retail_lakehouse.streaming.startup import LossError
 
@@ -36,6 +40,48 @@ def test_what_only_a_person_can_mend_is_a_sentence_and_no_traceback(
     (record,) = caplog.records
     assert record.getMessage() == "What happened. What to do."
     assert record.exc_info is None
+
+
+def test_an_error_of_java_is_a_sentence_that_names_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(driver, "spark_session", lambda _: SimpleNamespace(stop=lambda: None))
+    monkeypatch.setattr(driver, "end_with_jvm", lambda *_: None)
+    monkeypatch.setattr(driver, "StreamingJob", lambda *_: SimpleNamespace(run=_fails))
+    arguments = job_arguments(Settings.load({"state_dir": tmp_path}), "inventory").to_argv()
+    assert driver.run_streaming_job("inventory", arguments) == 1
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "The job of inventory failed (no space). Mend what that names, then start the job again."
+    )
+    assert record.exc_info is None
+
+
+@pytest.mark.parametrize(
+    "committed, planned, until, end, why",
+    [
+        ({0: 50}, None, {0: 50}, {0: 90}, ""),
+        ({0: 50}, {0: 60, 1: 1}, {0: 50}, {0: 90, 1: 5}, ""),
+        ({0: 40}, None, {0: 50}, {0: 90}, "it stands at {0: 40} and the table at {0: 50}"),
+        ({0: 50}, {0: 60}, {0: 50}, {0: 59}, "was to end at {0: 60}, past Kafka's end"),
+        # Spark reads a planned batch again as it was planned, whatever the settings say by now.
+        ({0: 50}, {0: 62}, {0: 50}, {0: 90}, "was to have 12 records, and a batch has 10 by now"),
+        ({0: 50}, {0: 61}, {0: 50}, {0: 90}, ""),
+        ({0: 50}, {0: 90}, {0: 90}, {0: 90}, ""),
+    ],
+)
+def test_a_checkpoint_goes_where_it_disagrees_or_plans_what_cannot_be_read(
+    committed: dict[int, int],
+    planned: dict[int, int] | None,
+    until: dict[int, int],
+    end: dict[int, int],
+    why: str,
+) -> None:
+    job = driver.StreamingJob.__new__(driver.StreamingJob)
+    job.__dict__["_arguments"] = SimpleNamespace(max_offsets_per_trigger=10)
+    told = job._disagreement(CheckpointState(committed, planned), until, end)
+    assert told.endswith(why)
+    assert bool(told) is bool(why)
 
 
 def _refuses(*_: object) -> bool:

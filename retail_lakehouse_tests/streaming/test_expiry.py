@@ -7,7 +7,7 @@ import pytest
 from retail_lakehouse.contracts.fields import Column, Kind
 from retail_lakehouse.contracts.tables import TableContract
 from retail_lakehouse.settings import Settings
-from retail_lakehouse.streaming.iceberg import JobTable, current_at
+from retail_lakehouse.streaming.iceberg import JobTable, TableNotReadyError, current_at
 from retail_lakehouse.tables.append import append_marked
 from retail_lakehouse.tables.catalog import open_catalog
 from retail_lakehouse.tables.evolve import ensure_tables
@@ -67,3 +67,16 @@ def test_the_snapshot_that_was_current_when_the_retention_began_is_kept(
     assert list(left()) == [second, third, fourth]
     table.expire(committed_ms[fourth] - 1, keep_at_least=1)
     assert list(left()) == [third, fourth]
+
+
+@pytest.mark.stack
+def test_a_table_that_cannot_be_loaded_says_whether_it_is_missing_or_unanswered(
+    spark: "SparkSession", spark_settings: Settings
+) -> None:
+    missing = TableContract("nowhere", "doc", CONTRACT.columns)
+    with pytest.raises(
+        TableNotReadyError, match=r"nowhere .*cannot be found.*made before jobs start"
+    ):
+        JobTable(spark, spark_settings.catalog_name, missing).load()
+    with pytest.raises(TableNotReadyError, match="Check that the catalog can be reached"):
+        JobTable(spark, "no_catalog_of_ours", CONTRACT).load()

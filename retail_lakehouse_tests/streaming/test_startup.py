@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from retail_lakehouse.contracts.mark import Mark
+from retail_lakehouse.contracts.mark import Mark, MarkKind
 from retail_lakehouse.streaming.kafka import EARLIEST, TopicFacts
 from retail_lakehouse.streaming.startup import (
     Acceptance,
@@ -14,6 +14,7 @@ from retail_lakehouse.streaming.startup import (
     check_quarantine_offsets,
     check_rows_have_mark,
     check_topic,
+    has_begun,
     starting_offsets,
 )
 from retail_lakehouse_tests.contracts.test_mark import example_mark
@@ -149,6 +150,18 @@ def test_what_retention_took_of_a_partition_that_the_marks_do_not_know_is_a_loss
     moved = check_offsets("t", live, {0: 10}, GRANTED, from_the_first=True)
     assert moved == {0: 10, 1: 20}
     assert check_offsets("t", LIVE, {0: 10}, REFUSED, from_the_first=True) == {0: 10}
+
+
+def test_a_partition_is_owed_whole_only_once_the_table_has_taken_up_the_topic() -> None:
+    taken_up = replace(example_mark(), topic_id="now")
+    assert has_begun(taken_up, "now")
+    assert has_begun(replace(taken_up, ranges={}), "now")
+    # Killed inside the very first batch: the quarantine's mark may be all there is.
+    assert not has_begun(None, "now")
+    assert not has_begun(taken_up, "made again")
+    backfill = replace(taken_up, kind=MarkKind.BACKFILL, ranges={}, until={})
+    assert not has_begun(backfill, "now")
+    assert has_begun(replace(backfill, until={0: 5}), "now")
 
 
 def test_every_loss_is_said_at_once() -> None:
