@@ -63,7 +63,7 @@ class GlueJobs:
         """Asks Glue; a start beside a live run is refused by the job's MaxConcurrentRuns of 1.
 
         Raises:
-            JobRequestError: Glue refused or could not be reached.
+            JobRequestError: Glue refused or could not be reached, or did only half of a restart.
         """
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -71,16 +71,32 @@ class GlueJobs:
         try:
             if verb in ("stop", "restart"):
                 run = self.runs((event,))[event]
+                if run.state is JobState.UNKNOWN:
+                    # Nobody was asked to stop: that must not look as if somebody was.
+                    raise JobRequestError(run.sentence)
                 if run.run_id and run.state in (JobState.RUNNING, JobState.STARTING):
-                    self._client().batch_stop_job_run(JobName=name, JobRunIds=[run.run_id])
+                    self._stop(name, run.run_id)
                     if verb == "restart":
-                        return f"{name} is asked to stop; start it once its run has ended."
+                        raise JobRequestError(
+                            f"{name} is asked to stop, which takes Glue minutes, and one run at a "
+                            "time is allowed: start it once its run has ended."
+                        )
             if verb == "stop":
                 return f"{name} is asked to stop."
             started = self._client().start_job_run(JobName=name)["JobRunId"]
         except (BotoCoreError, ClientError) as error:
             raise JobRequestError(f"Glue did not {verb} {name}: {error}.") from error
         return f"{name} is started as run {started}."
+
+    def _stop(self, name: str, run_id: str) -> None:
+        # A run that Glue does not stop is in the answer, and no exception.
+        answer = self._client().batch_stop_job_run(JobName=name, JobRunIds=[run_id])
+        for refused in answer.get("Errors", []):
+            detail = refused.get("ErrorDetail", {})
+            raise JobRequestError(
+                f"Glue did not stop run {run_id} of {name}: {detail.get('ErrorCode', 'no code')}, "
+                f"{detail.get('ErrorMessage', 'without a message')}."
+            )
 
     def _client(self) -> Any:
         if self._given is None:

@@ -37,7 +37,7 @@ class KafkaResource(PlatformResource):
         from retail_lakehouse.kafka.connection import (
             KafkaRefusedError,
             KafkaUnreachableError,
-            TopicMissingError,
+            LeaderMovingError,
         )
 
         settings = self.platform()
@@ -49,8 +49,8 @@ class KafkaResource(PlatformResource):
         try:
             described = describe_topics(config, names, self.timeout_seconds)
             return {topic.name: topic for topic in described}
-        except TopicMissingError:
-            # One missing topic must not hide the others.
+        except (KafkaRefusedError, LeaderMovingError):
+            # One topic that is missing, refused or without a leader must not hide the others.
             answers: dict[str, TopicDescription | str] = {}
             for name in names:
                 try:
@@ -58,7 +58,7 @@ class KafkaResource(PlatformResource):
                 except (KafkaRefusedError, KafkaUnreachableError) as error:
                     answers[name] = str(error)
             return answers
-        except (KafkaRefusedError, KafkaUnreachableError) as error:
+        except KafkaUnreachableError as error:
             return dict.fromkeys(names, str(error))
 
     def _client_config(self, settings: "Settings") -> "ClientConfig":

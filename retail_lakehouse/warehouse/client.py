@@ -29,8 +29,9 @@ from retail_lakehouse.warehouse.errors import (
 _log = logging.getLogger(__name__)
 
 REDSHIFT_PORT = 5439
-CONNECT_TIMEOUT_SECONDS = 60
-"""For the login's answers: a cold start takes up to 40 s before anything is answered."""
+CONNECT_TIMEOUT_SECONDS = 45
+"""For the login's answers: a cold start takes up to 40 s before anything is answered, and a sensor
+that waits for longer than 60 s may be given up before it has told that nobody answers."""
 _SOCKET_GRACE_SECONDS = 60
 """Beyond the statement's own timeout, which the warehouse itself keeps."""
 _LABEL = re.compile(r"[A-Za-z0-9_.:/-]{1,100}")
@@ -199,6 +200,7 @@ class WarehouseClient:
 
     def _connect(self, statement_timeout_seconds: int) -> Session:
         import redshift_connector
+        from botocore.exceptions import BotoCoreError, ClientError
         from redshift_connector.error import Error, ProgrammingError
 
         started = time.monotonic()
@@ -209,6 +211,13 @@ class WarehouseClient:
                 timeout=self.config.connect_timeout_seconds,
                 application_name="retail-lakehouse",
             )
+        except (BotoCoreError, ClientError) as error:
+            # The driver asks AWS for the login's credentials, and hands on what that raises.
+            raise WarehouseDenied(
+                f"AWS gave no credentials for the warehouse at {self.config.address} "
+                f"({_first_line(error)}). Check the role of this process, its "
+                "redshift-serverless:GetCredentials, and its way to AWS."
+            ) from error
         except ProgrammingError as error:
             raise self._login_error(error) from error
         except (Error, *_BROKEN_WIRE) as error:
@@ -249,9 +258,9 @@ class WarehouseClient:
         if _sqlstate(error) in _LOGIN_STATES:
             return WarehouseDenied(
                 f"The warehouse at {self.config.address} refused the login to database "
-                f"{self.config.database}: {message}. Check the user and, on AWS, the role's "
-                "redshift-serverless:GetCredentials; locally the password file belongs to the "
-                "state folder of the running warehouse."
+                f"{self.config.database}: {message}. Check the user and, on AWS, what the role "
+                "may do in the database; locally the password file belongs to the state folder of "
+                "the running warehouse."
             )
         return WarehouseUnreachable(
             f"The warehouse at {self.config.address} did not open a session: {message}. "

@@ -1,9 +1,61 @@
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
-from retail_lakehouse.resources.glue_jobs import newest_run
-from retail_lakehouse.resources.job_runs import JobState
+from retail_lakehouse.resources.glue_jobs import GlueJobs, newest_run
+from retail_lakehouse.resources.job_runs import JobRequestError, JobState, Verb
+
+
+@dataclass
+class FakeGlue:
+    """Glue's answers as a test sets them; remembers what it was asked for."""
+
+    state: str = "RUNNING"
+    is_down: bool = False
+    refusal: dict[str, str] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def get_job_runs(self, **_: Any) -> dict[str, Any]:
+        """As Glue's GetJobRuns answers."""
+        if self.is_down:
+            raise EndpointConnectionError(endpoint_url="https://glue.test")
+        return {"JobRuns": [{"Id": "jr_1", "JobRunState": self.state}]}
+
+    def batch_stop_job_run(self, **_: Any) -> dict[str, Any]:
+        """As Glue's BatchStopJobRun answers: a run that is not stopped is no exception."""
+        self.asked.append("stop")
+        return {"Errors": [{"ErrorDetail": self.refusal}] if self.refusal else []}
+
+    def start_job_run(self, **_: Any) -> dict[str, Any]:
+        """As Glue's StartJobRun answers."""
+        self.asked.append("start")
+        return {"JobRunId": "jr_2"}
+
+
+def ask(glue: FakeGlue, verb: Verb) -> str:
+    return GlueJobs("ap-south-1", glue).request(verb, "inventory")
+
+
+def test_a_stop_that_reached_nobody_does_not_look_like_one() -> None:
+    with pytest.raises(JobRequestError, match="could not be asked about inventory_streaming"):
+        ask(FakeGlue(is_down=True), "stop")
+    refusal = {"ErrorCode": "ConcurrentModification", "ErrorMessage": "It is busy"}
+    with pytest.raises(JobRequestError, match=r"jr_1 of .*: ConcurrentModification, It is busy"):
+        ask(FakeGlue(refusal=refusal), "stop")
+    assert "asked to stop" in ask(FakeGlue(), "stop")
+
+
+def test_half_a_restart_is_an_error_that_says_what_is_left_to_do() -> None:
+    running = FakeGlue()
+    with pytest.raises(JobRequestError, match="start it once its run has ended"):
+        ask(running, "restart")
+    assert running.asked == ["stop"]
+    ended = FakeGlue("FAILED")
+    assert "started as run jr_2" in ask(ended, "restart")
+    assert ended.asked == ["start"]
 
 
 @pytest.mark.parametrize(

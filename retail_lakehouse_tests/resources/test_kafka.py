@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from retail_lakehouse.contracts.events import EVENTS
-from retail_lakehouse.kafka.connection import KafkaUnreachableError, admin_client
+from retail_lakehouse.kafka.connection import (
+    KafkaRefusedError,
+    KafkaUnreachableError,
+    LeaderMovingError,
+    TopicMissingError,
+    admin_client,
+)
 from retail_lakehouse.kafka.msk_iam import iam_client_config
 from retail_lakehouse.local.ports import free_port
 from retail_lakehouse.resources.kafka import KafkaResource
@@ -139,3 +145,19 @@ def test_without_the_signer_every_topic_says_what_to_install(
     answers = KafkaResource.of(on_aws()).describe()
     assert set(answers) == TOPICS
     assert all("retail-lakehouse[aws]" in str(answer) for answer in answers.values())
+
+
+@pytest.mark.parametrize("fault", [TopicMissingError, KafkaRefusedError, LeaderMovingError])
+def test_what_is_wrong_with_one_topic_is_said_of_no_other(
+    fault: type[Exception], monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    def describe(_config: object, names: list[str], _seconds: float) -> list[SimpleNamespace]:
+        if EVENTS[0].topic in names:
+            raise fault("It is not yours to read.")
+        return [SimpleNamespace(name=name) for name in names]
+
+    monkeypatch.setattr("retail_lakehouse.kafka.admin.describe_topics", describe)
+    answers = KafkaResource.of(Settings.load({"state_dir": tmp_path})).describe()
+    assert set(answers) == TOPICS
+    told = {name for name, answer in answers.items() if answer == "It is not yours to read."}
+    assert told == {EVENTS[0].topic}

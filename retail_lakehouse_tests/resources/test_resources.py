@@ -3,13 +3,14 @@ from pathlib import Path
 import pytest
 
 from retail_lakehouse.contracts.events import EVENTS
-from retail_lakehouse.contracts.tables import TABLES
+from retail_lakehouse.contracts.tables import TABLES, TableContract
 from retail_lakehouse.local.ports import free_port
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.job_runs import JobRequestError, JobState
 from retail_lakehouse.resources.kafka import KafkaResource
 from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
 from retail_lakehouse.settings import Settings
+from retail_lakehouse.tables.catalog import AWS_TIMEOUT_SECONDS, CatalogError
 from retail_lakehouse_tests.resources.fakes import Lakehouse, settings_in
 
 
@@ -34,6 +35,23 @@ def test_jobs_are_stopped_and_say_how_to_start_when_no_supervisor_runs(tmp_path:
     assert "make dev" in runs["inventory"].sentence
     with pytest.raises(JobRequestError, match="make dev"):
         jobs.request("start", "inventory")
+
+
+def test_a_catalog_that_lets_a_request_run_out_is_not_asked_for_the_other_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, now, asked = Lakehouse(settings_in(tmp_path)).settings, [0.0], []
+
+    def silent(_catalog: object, _settings: object, contract: TableContract) -> None:
+        asked.append(contract.name)
+        now[0] += AWS_TIMEOUT_SECONDS
+        raise CatalogError("The catalog does not answer.")
+
+    monkeypatch.setattr("retail_lakehouse.tables.catalog.load_contract_table", silent)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    answers = IcebergCatalogResource.of(settings).tables()
+    assert answers == {contract.name: "The catalog does not answer." for contract in TABLES}
+    assert asked == [TABLES[0].name]
 
 
 def test_a_metadata_file_that_is_gone_is_a_sentence_for_its_table_alone(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.warehouse.client import Session, WarehouseClient, WarehouseConfig
@@ -94,6 +95,30 @@ def test_a_port_that_accepts_and_says_nothing_does_not_hold_the_caller(tmp_path:
         patient = replace(config(tmp_path, port), connect_timeout_seconds=1)
         with pytest.raises(WarehouseUnreachable), WarehouseClient(patient).session("test"):
             pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NoCredentialsError(),
+        EndpointConnectionError(endpoint_url="https://redshift-serverless.test"),
+        ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "GetCredentials"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_credentials_that_aws_does_not_give_are_a_sentence(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("redshift_connector.connect", connect)
+    on_aws = WarehouseConfig("wg.test", 5439, "dev", region="ap-south-1")
+    with (
+        pytest.raises(WarehouseDenied, match=r"AWS gave no credentials .* wg\.test:5439"),
+        WarehouseClient(on_aws).session("test"),
+    ):
+        pass
 
 
 def test_a_missing_password_file_says_what_makes_it(tmp_path: Path) -> None:
