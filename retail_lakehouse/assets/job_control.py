@@ -1,7 +1,8 @@
 """Starting, stopping and restarting streaming jobs from Dagster.
 
-Here: three jobs that ask whoever runs the streaming jobs, and return at once. Not here: running
-them (`resources/`): Dagster spawns no streaming job, so its own restart ends none.
+Here: three jobs that ask whoever runs the streaming jobs: the supervisor answers once it is done,
+Glue once it has taken the request. Not here: running them (`resources/`): Dagster spawns no
+streaming job, so its own restart ends none.
 """
 
 import dagster as dg

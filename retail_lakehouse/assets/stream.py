@@ -33,9 +33,9 @@ class TableLook:
     """An event table as its marks tell; times in epoch milliseconds.
 
     `first` and `last` are the oldest and newest marked snapshot of the last hour that are still
-    retained; `last` may be older when nothing was committed within the hour. `read_since_ms` is by
-    partition, and misses those that nothing of the hour advanced. All of them are of the topic id
-    of the last mark.
+    retained; where nothing was committed within the hour, `first` is None and `last` is older.
+    `read_since_ms` is by partition, and misses those that nothing of the hour advanced. All of them
+    are of the topic id of the last mark.
     """
 
     first: "MarkedSnapshot | None"
@@ -122,7 +122,6 @@ def _table_look(table: "Table", at_ms: int) -> TableLook | str:
             marks.append(snapshot.mark)
     except MarkError as error:
         return str(error)
-    first = first or last
     if not marks and last is not None and last.mark is not None:
         marks = [last.mark]
     return TableLook(first=first, last=last, read_since_ms=read_since_ms(marks))

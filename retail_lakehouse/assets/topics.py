@@ -80,19 +80,23 @@ def topic_assets(settings: Settings) -> dg.AssetsDefinition:
     ) -> Iterator[dg.ObserveResult]:
         stream = look_at_stream(kafka, iceberg)
         wanted = context.selected_asset_keys
+        unseen = []
         for event in EVENTS:
             key = topic_key(event)
             if key not in wanted:
                 continue
             seen = stream.topics[event.name]
             if isinstance(seen, str):
-                raise dg.Failure(description=seen)
+                unseen.append(seen)
+                continue
             before = earlier_look(context.instance, key)
             yield dg.ObserveResult(
                 asset_key=key,
                 metadata=topic_metadata(seen, before),
                 data_version=dg.DataVersion(topic_data_version(seen)),
             )
+        if unseen:
+            raise dg.Failure(description=" ".join(dict.fromkeys(unseen)))
 
     assets: dg.AssetsDefinition = observe_topics
     return assets

@@ -22,6 +22,7 @@ from retail_lakehouse.assets.keys import (
 )
 from retail_lakehouse.assets.plain_views import new_row_counts, views_to_count
 from retail_lakehouse.assets.stream import HOUR_MS, now_ms
+from retail_lakehouse.contracts.mark import MarkError
 from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
 from retail_lakehouse.contracts.tables import TABLES, TableContract
 from retail_lakehouse.contracts.views import (
@@ -65,7 +66,7 @@ class BaseLook:
 
 
 def look_at_bases(iceberg: IcebergCatalogResource) -> dict[str, BaseLook | str]:
-    """Every table under a materialized view; a sentence in place of one that cannot be loaded."""
+    """Every table under a materialized view; a sentence in place of one that cannot be read."""
     since_ms = now_ms() - HOUR_MS
     return {
         name: table if isinstance(table, str) else _base_look(table, since_ms)
@@ -251,15 +252,19 @@ def _dependency(name: str) -> dg.AssetKey:
     return dg.AssetKey([schema, relation])
 
 
-def _base_look(table: "Table", since_ms: int) -> BaseLook:
+def _base_look(table: "Table", since_ms: int) -> BaseLook | str:
     from retail_lakehouse.tables.marks import newest_first
 
     arrivals: list[tuple[int, int]] = []
-    for snapshot in newest_first(table):
-        if arrivals and snapshot.timestamp_ms < since_ms:
-            break
-        if snapshot.is_news:
-            arrivals.append((snapshot.snapshot_id, snapshot.timestamp_ms))
+    try:
+        for snapshot in newest_first(table):
+            if arrivals and snapshot.timestamp_ms < since_ms:
+                break
+            if snapshot.is_news:
+                arrivals.append((snapshot.snapshot_id, snapshot.timestamp_ms))
+    except MarkError as error:
+        # One table's mark that nobody can read must not keep the other tables' views from theirs.
+        return str(error)
     return BaseLook(newest=arrivals[0][0] if arrivals else None, arrivals=tuple(arrivals))
 
 

@@ -44,13 +44,20 @@ def judge_topic(seen: TopicLook | str, topic: TopicContract, settings: Settings)
     return Verdict(True, f"{topic.name} answers with {present} partitions.", figures)
 
 
-def judge_job(stream: StreamLook, event: str, settings: Settings, levels: ServiceLevels) -> Verdict:
+def judge_job(
+    stream: StreamLook,
+    event: str,
+    settings: Settings,
+    levels: ServiceLevels,
+    drained_at_ms: Mapping[int, int],
+) -> Verdict:
     """The job runs and commits while there is something to commit.
 
     Stalled: records wait, and no mark came within `stalled_after_triggers` intervals. An interval
     is the trigger, or the last batch where that took longer. A run that has not committed yet is
     warming up: it has as long as a record may take to land. A batch that takes so long that the
-    next could break the ingest lag is a warning.
+    next could break the ingest lag is a warning. `drained_at_ms` is that of `judge_ingest_lag`: the
+    first record of a morning does not find a job that slept all night.
     """
     run, topic, table = stream.jobs[event], stream.topics[event], stream.tables[event]
     figures: dict[str, Figure] = {"state": run.state.value}
@@ -67,11 +74,13 @@ def judge_job(stream: StreamLook, event: str, settings: Settings, levels: Servic
     figures["backlog_records"] = topic.backlog
     if table.committed_at_ms is not None:
         figures["last_commit_age_seconds"] = _seconds(table.committed_at_ms, stream.at_ms)
-    quiet_since = _quiet_since(run, table)
+    quiet_since = _quiet_since(run, table, _drained_ms(topic, drained_at_ms))
     if quiet_since is None or topic.backlog == 0:
         return Verdict(True, f"The {event} job runs; {topic.backlog} records wait.", figures)
     patience = levels.stalled_after_triggers * max(settings.trigger, _batch_seconds(table))
-    is_warming_up = quiet_since != table.committed_at_ms
+    is_warming_up = run.started_at_ms is not None and (
+        table.committed_at_ms is None or table.committed_at_ms < run.started_at_ms
+    )
     if is_warming_up:
         patience = max(patience, levels.ingest_lag_seconds)
     quiet = _seconds(quiet_since, stream.at_ms)
@@ -150,6 +159,7 @@ def judge_quarantine_share(
 ) -> Verdict:
     """Quarantined by records read over the last hour, or what of it is retained.
 
+    An hour in which nothing was read has no share: the last batch before it may have been small.
     `unreadable` is why the quarantine itself cannot be loaded: the share is known all the same, by
     the event table's marks, but nobody could look at what it counts.
     """
@@ -160,7 +170,7 @@ def judge_quarantine_share(
     first = table.first.mark if table.first else None
     last = table.mark
     if first is None or last is None or table.first is None or table.last is None:
-        return Verdict(True, "Nothing was read yet.")
+        return Verdict(True, f"Nothing was read {'yet' if last is None else 'in the last hour'}.")
     # The oldest mark's own batch belongs to the window; its totals include it.
     read = last.total.read - first.total.read + first.batch.read
     bad = last.total.quarantined - first.total.quarantined + first.batch.quarantined
@@ -208,11 +218,24 @@ def _oldest_waiting(
     return worst, since
 
 
-def _quiet_since(run: JobRun, table: TableLook) -> int | None:
-    """Since when nothing was committed: the last commit, or the job's start when that is later."""
-    if table.committed_at_ms is None or run.started_at_ms is None:
-        return table.committed_at_ms if run.started_at_ms is None else run.started_at_ms
-    return max(table.committed_at_ms, run.started_at_ms)
+def _quiet_since(run: JobRun, table: TableLook, drained_ms: int | None) -> int | None:
+    """Since when nothing was committed although it could have been.
+
+    The last commit, the job's start, or when nothing waited for the last time, whichever is latest;
+    None when neither a commit nor the start is known.
+    """
+    if table.committed_at_ms is None and run.started_at_ms is None:
+        return None
+    known = (table.committed_at_ms, run.started_at_ms, drained_ms)
+    return max(ms for ms in known if ms is not None)
+
+
+def _drained_ms(topic: TopicLook, drained_at_ms: Mapping[int, int]) -> int | None:
+    """When nothing waited for the last time, as far as that was seen of what waits now."""
+    waiting = [partition for partition, records in topic.waiting.items() if records]
+    if not all(partition in drained_at_ms for partition in waiting):
+        return None
+    return min((drained_at_ms[partition] for partition in waiting), default=None)
 
 
 def _batch_seconds(table: TableLook) -> float:

@@ -82,19 +82,22 @@ def judge_stream(
     judged = []
     for event in EVENTS:
         name = event.name
+        drained = (drained_at_ms or {}).get(name, {})
         verdicts = (
             (
                 topic_key(event),
                 TOPIC_AVAILABLE,
                 judge_topic(stream.topics[name], topics[name], settings),
             ),
-            (job_key(event), JOB_HEALTHY, judge_job(stream, name, settings, SERVICE_LEVELS)),
+            (
+                job_key(event),
+                JOB_HEALTHY,
+                judge_job(stream, name, settings, SERVICE_LEVELS, drained),
+            ),
             (
                 table_key(event_table(event)),
                 INGEST_LAG,
-                judge_ingest_lag(
-                    stream, event, SERVICE_LEVELS, (drained_at_ms or {}).get(name, {})
-                ),
+                judge_ingest_lag(stream, event, SERVICE_LEVELS, drained),
             ),
             (
                 table_key(quarantine_table(event)),

@@ -20,7 +20,9 @@ def check_events(
     """The evaluations worth an event; edges are logged as new or recovered."""
     events = []
     for check in judged:
-        state = "passed" if check.verdict.passed else "failed"
+        # A warning that becomes an outage is news, though the check had failed before.
+        failed = "warned" if check.verdict.warn_only else "failed"
+        state = "passed" if check.verdict.passed else failed
         name = f"{check.key.asset_key.to_user_string()}:{check.key.name}"
         edge = memory.edge(name, state, at_ms)
         if edge is Edge.PERSISTING:

@@ -11,6 +11,7 @@ import dagster as dg
 from retail_lakehouse.assets.still_fresh import quiet_table, report_is_due
 from retail_lakehouse.assets.stream import now_ms
 from retail_lakehouse.assets.tables import news_of, table_materialization
+from retail_lakehouse.contracts.mark import MarkError
 from retail_lakehouse.contracts.tables import TABLES, TableContract
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.kafka import KafkaResource
@@ -49,7 +50,11 @@ def tables_sensor(settings: Settings) -> dg.SensorDefinition:
             if isinstance(table, str):
                 unseen.append(table)
                 continue
-            news = news_of(table, contract, seen.get(contract.name))
+            try:
+                news = news_of(table, contract, seen.get(contract.name))
+            except MarkError as error:
+                unseen.append(str(error))
+                continue
             if news is not None:
                 events.append(table_materialization(news, at))
                 reported[contract.name] = at

@@ -5,7 +5,7 @@ refresh (`assets/views.py`), the verdicts (`checks/`). A refresh is reported wit
 would cost more than the refresh. Where nothing is due, no connection is opened.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
@@ -21,6 +21,7 @@ from retail_lakehouse.assets.views import (
     view_materialization,
 )
 from retail_lakehouse.checks.views import judge_views
+from retail_lakehouse.contracts.view_contract import ViewContract
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.warehouse import WarehouseResource
@@ -86,7 +87,8 @@ def views_sensor(settings: Settings) -> dg.SensorDefinition:
         at, records = now_ms(), read_records(settings.root)
         refreshed = {view.asset_key.path[-1] for view in events}
         events += _plain_views(refreshed, records, read_row_counts(settings.root), memory, at)
-        events += _quiet_views(bases, records, settings.refresh_seconds, memory, at)
+        quiet = [view for view in MATERIALIZED_VIEWS if view.name not in refreshed]
+        events += _quiet_views(quiet, bases, records, settings.refresh_seconds, memory, at)
         judged = judge_views(bases, records, outages, at)
         events += check_events(judged, memory, at)
         return dg.SensorResult(
@@ -114,16 +116,17 @@ def _plain_views(
 
 
 def _quiet_views(
+    views: Sequence[ViewContract],
     bases: Mapping[str, BaseLook | str],
     records: Mapping[str, ViewRecord],
     interval_seconds: int,
     memory: Memory,
     at_ms: int,
 ) -> list[dg.AssetMaterialization]:
-    """Reports of the views that were not refreshed for long because nothing waits for them."""
+    """Reports of those views that were not refreshed for long because nothing waits for them."""
     reported: dict[str, int] = memory.facts.setdefault("quiet_views_ms", {})
     events = []
-    for view in MATERIALIZED_VIEWS:
+    for view in views:
         record = records.get(view.name)
         last = max(record.refreshed_at_ms if record else 0, reported.get(view.name, 0))
         if report_is_due(last, interval_seconds, at_ms):

@@ -8,9 +8,10 @@ import pytest
 
 from retail_lakehouse.assets.keys import table_key, topic_key, view_key
 from retail_lakehouse.build import build_defs
-from retail_lakehouse.contracts.events import INVENTORY
+from retail_lakehouse.contracts.events import CLICKSTREAM, INVENTORY
 from retail_lakehouse.contracts.tables import event_table
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
+from retail_lakehouse.kafka.admin import TopicDescription
 from retail_lakehouse_tests.resources.fakes import (
     FakeJobs,
     FakeKafka,
@@ -82,6 +83,24 @@ def test_observe_reports_what_the_sensor_reports(lakehouse: Lakehouse) -> None:
         for event in result.get_asset_observation_events()
     }
     assert observed[topic_key(INVENTORY)].metadata["backlog_records"].value == 15
+
+
+def test_a_topic_that_cannot_be_read_fails_the_run_and_hides_no_other(lakehouse: Lakehouse) -> None:
+    class OneMissing(FakeKafka):
+        def describe(self) -> dict[str, TopicDescription | str]:
+            return {**super().describe(), INVENTORY.topic: "There is no such topic."}
+
+    result = run(
+        lakehouse,
+        dg.AssetSelection.assets(topic_key(INVENTORY), topic_key(CLICKSTREAM)).without_checks(),
+        kafka=OneMissing({"clickstream": 25}),
+    )
+    assert not result.success
+    observed = {event.asset_key for event in result.get_asset_observation_events()}
+    assert observed == {topic_key(CLICKSTREAM)}
+    failure = result.filter_events(lambda event: event.is_step_failure)[0].step_failure_data
+    assert failure.user_failure_data is not None
+    assert failure.user_failure_data.description == "There is no such topic."
 
 
 def test_evaluate_judges_by_the_same_look_as_the_sensor(lakehouse: Lakehouse) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from retail_lakehouse.assets.keys import table_key
-from retail_lakehouse.assets.stream import StreamLook, TableLook, look_at_stream
+from retail_lakehouse.assets.stream import HOUR_MS, StreamLook, TableLook, look_at_stream, now_ms
 from retail_lakehouse.checks.judges import Verdict
 from retail_lakehouse.checks.stream import QUARANTINE_SHARE, judge_stream
 from retail_lakehouse.contracts.mark import Counts
@@ -75,3 +75,18 @@ def test_what_waits_in_a_topic_made_again_is_not_as_old_as_the_old_one(
     assert table.mark is not None
     assert table.read_since_ms == {0: table.mark.broker_time.oldest_ms}
     assert table.first == table.last
+
+
+def test_a_look_has_no_first_batch_where_the_last_hour_has_none(
+    settings: Settings, lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lakehouse.commit("inventory", 5, quarantined=5)
+    assert not quarantine_share(look(lakehouse), settings).passed
+    later = now_ms() + HOUR_MS + 1_000
+    monkeypatch.setattr("retail_lakehouse.assets.stream.now_ms", lambda: later)
+    stream = look(lakehouse)
+    table = stream.tables["inventory"]
+    assert isinstance(table, TableLook)
+    assert (table.first, table.mark) == (None, lakehouse.marks["inventory"])
+    assert table.read_since_ms
+    assert quarantine_share(stream, settings).passed

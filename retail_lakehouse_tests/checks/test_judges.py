@@ -74,25 +74,35 @@ def stream(
 
 @pytest.mark.parametrize("state", [s for s in JobState if s is not JobState.RUNNING])
 def test_a_job_that_does_not_run_fails_with_its_own_sentence(state: JobState) -> None:
-    verdict = judge_job(stream(state=state), "inventory", SETTINGS, LEVELS)
+    verdict = judge_job(stream(state=state), "inventory", SETTINGS, LEVELS, {})
     assert not verdict.passed
     assert verdict.sentence == "It is so."
 
 
 def test_a_job_that_is_silent_while_records_wait_is_stalled_after_three_triggers() -> None:
-    assert judge_job(stream(end=150, committed_ago=29), "inventory", SETTINGS, LEVELS).passed
-    verdict = judge_job(stream(end=150, committed_ago=31), "inventory", SETTINGS, LEVELS)
+    assert judge_job(stream(end=150, committed_ago=29), "inventory", SETTINGS, LEVELS, {}).passed
+    verdict = judge_job(stream(end=150, committed_ago=31), "inventory", SETTINGS, LEVELS, {})
     assert not verdict.passed
     assert "stalled: 50 records wait" in verdict.sentence
 
 
 def test_a_job_with_nothing_to_do_is_not_stalled() -> None:
-    assert judge_job(stream(end=100, committed_ago=9_999), "inventory", SETTINGS, LEVELS).passed
+    assert judge_job(stream(end=100, committed_ago=9_999), "inventory", SETTINGS, LEVELS, {}).passed
+
+
+def test_the_first_record_after_a_quiet_night_finds_no_job_that_slept() -> None:
+    morning = stream(end=101, committed_ago=30_000, started_ago=40_000)
+    assert not judge_job(morning, "inventory", SETTINGS, LEVELS, {}).passed
+    verdict = judge_job(morning, "inventory", SETTINGS, LEVELS, {0: AT - 15_000})
+    assert verdict.passed
+    assert "1 wait" in verdict.sentence
+    late = judge_job(morning, "inventory", SETTINGS, LEVELS, {0: AT - 31_000})
+    assert "nothing was committed for 31 s" in late.sentence
 
 
 def test_a_job_whose_batches_are_longer_than_its_trigger_is_given_their_time() -> None:
     slow = stream(end=150, committed_ago=80, batch_seconds=30)
-    assert judge_job(slow, "inventory", SETTINGS, LEVELS).passed
+    assert judge_job(slow, "inventory", SETTINGS, LEVELS, {}).passed
 
 
 @pytest.mark.parametrize("batch_seconds, passed", [(42, True), (43, False)])
@@ -100,7 +110,7 @@ def test_a_batch_of_which_no_two_fit_into_the_ingest_lag_with_room_is_a_warning(
     batch_seconds: float, passed: bool
 ) -> None:
     slow = stream(end=150, committed_ago=1, batch_seconds=batch_seconds)
-    verdict = judge_job(slow, "inventory", SETTINGS, LEVELS)
+    verdict = judge_job(slow, "inventory", SETTINGS, LEVELS, {})
     assert verdict.passed is passed
     assert verdict.warn_only is not passed
     assert verdict.figures["batch_seconds"] == batch_seconds
@@ -112,12 +122,12 @@ def test_a_job_that_has_just_started_has_as_long_as_a_record_may_take_to_land(
     started_ago: float, passed: bool
 ) -> None:
     fresh = stream(end=150, committed_ago=9_999, started_ago=started_ago)
-    assert judge_job(fresh, "inventory", SETTINGS, LEVELS).passed is passed
+    assert judge_job(fresh, "inventory", SETTINGS, LEVELS, {}).passed is passed
 
 
 def test_a_job_whose_topic_cannot_be_read_is_not_called_healthy() -> None:
     blind = replace(stream(), topics={"inventory": "Kafka did not answer."})
-    verdict = judge_job(blind, "inventory", SETTINGS, LEVELS)
+    verdict = judge_job(blind, "inventory", SETTINGS, LEVELS, {})
     assert not verdict.passed
     assert "Kafka did not answer." in verdict.sentence
 
@@ -211,5 +221,10 @@ def test_quarantine_share_is_that_of_the_window_and_not_since_ever(bad: int, pas
     assert verdict.figures["window_minutes"] == pytest.approx(31.6)
 
 
-def test_a_table_that_was_never_written_has_no_share() -> None:
-    assert judge_quarantine_share(TableLook(None, None), LEVELS).passed
+def test_an_hour_in_which_nothing_was_read_has_no_share() -> None:
+    never = judge_quarantine_share(TableLook(None, None), LEVELS)
+    assert (never.passed, never.sentence) == (True, "Nothing was read yet.")
+    half = Counts(read=10, quarantined=5, landed=5)
+    last = snapshot(3_700, mark(newest_ms=AT - 3_701_000, batch=half, total=half))
+    quiet = judge_quarantine_share(TableLook(None, last), LEVELS)
+    assert (quiet.passed, quiet.sentence) == (True, "Nothing was read in the last hour.")

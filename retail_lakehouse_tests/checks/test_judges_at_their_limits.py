@@ -31,13 +31,15 @@ def test_a_topic_passes_with_the_partitions_of_its_contract_or_more(
 
 
 def test_a_job_is_not_stalled_at_the_last_moment_of_its_patience() -> None:
-    assert judge_job(stream(end=150, committed_ago=30), "inventory", SETTINGS, LEVELS).passed
-    late = judge_job(stream(end=150, committed_ago=30.1), "inventory", SETTINGS, LEVELS)
+    assert judge_job(stream(end=150, committed_ago=30), "inventory", SETTINGS, LEVELS, {}).passed
+    late = judge_job(stream(end=150, committed_ago=30.1), "inventory", SETTINGS, LEVELS, {})
     assert not late.passed
 
 
 def test_one_record_that_waits_is_enough_to_be_stalled() -> None:
-    assert not judge_job(stream(end=101, committed_ago=31), "inventory", SETTINGS, LEVELS).passed
+    assert not judge_job(
+        stream(end=101, committed_ago=31), "inventory", SETTINGS, LEVELS, {}
+    ).passed
 
 
 @pytest.mark.parametrize("started_ago, passed", [(179, True), (181, False)])
@@ -46,16 +48,16 @@ def test_a_job_that_has_just_started_has_three_of_its_triggers_where_those_are_l
 ) -> None:
     slow = Settings.load({"trigger_seconds": 60.0})
     look = stream(end=150, committed_ago=9_999, started_ago=started_ago)
-    assert judge_job(look, "inventory", slow, LEVELS).passed is passed
+    assert judge_job(look, "inventory", slow, LEVELS, {}).passed is passed
 
 
 def test_a_job_that_has_yet_to_commit_is_not_said_to_commit() -> None:
     fresh = judge_job(
-        stream(end=150, committed_ago=9_999, started_ago=20), "inventory", SETTINGS, LEVELS
+        stream(end=150, committed_ago=9_999, started_ago=20), "inventory", SETTINGS, LEVELS, {}
     )
     assert "has yet to commit its first batch" in fresh.sentence
     assert fresh.figures["last_commit_age_seconds"] == 9_999.0
-    busy = judge_job(stream(end=150, committed_ago=5), "inventory", SETTINGS, LEVELS)
+    busy = judge_job(stream(end=150, committed_ago=5), "inventory", SETTINGS, LEVELS, {})
     assert busy.sentence == "The inventory job runs and commits; 50 wait."
 
 
@@ -64,14 +66,14 @@ def test_a_job_of_which_neither_start_nor_commit_is_known_is_not_called_stalled(
     look = replace(
         stream(end=150), jobs={"inventory": run}, tables={"inventory": TableLook(None, None)}
     )
-    verdict = judge_job(look, "inventory", SETTINGS, LEVELS)
+    verdict = judge_job(look, "inventory", SETTINGS, LEVELS, {})
     assert (verdict.passed, verdict.sentence) == (True, "The inventory job runs; 50 records wait.")
 
 
 def test_a_table_that_cannot_be_read_fails_every_verdict_that_needs_it() -> None:
     blind = replace(stream(), tables={"inventory": "There is no catalog."})
     for verdict in (
-        judge_job(blind, "inventory", SETTINGS, LEVELS),
+        judge_job(blind, "inventory", SETTINGS, LEVELS, {}),
         judge_ingest_lag(blind, INVENTORY, LEVELS, {}),
         judge_quarantine_share("There is no catalog.", LEVELS),
     ):
@@ -142,7 +144,7 @@ def test_a_job_that_never_committed_is_as_quiet_as_it_runs_long(
     look = replace(
         stream(end=150, started_ago=started_ago), tables={"inventory": TableLook(None, None)}
     )
-    assert judge_job(look, "inventory", SETTINGS, LEVELS).passed is passed
+    assert judge_job(look, "inventory", SETTINGS, LEVELS, {}).passed is passed
 
 
 def test_an_hour_in_which_nothing_was_read_has_no_bad_share() -> None:

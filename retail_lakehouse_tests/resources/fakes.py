@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from retail_lakehouse.contracts.events import EVENTS, event_named
-from retail_lakehouse.contracts.mark import Counts, Mark, MarkKind, TimeRange
+from retail_lakehouse.contracts.mark import SUMMARY_KEY, Counts, Mark, MarkKind, TimeRange
 from retail_lakehouse.contracts.tables import (
     QUARANTINE_TABLES,
     TableContract,
@@ -172,6 +172,12 @@ class Lakehouse:
         snapshot = self.catalog.load_table(contract.identifier).current_snapshot()
         assert snapshot is not None
         return int(snapshot.snapshot_id)
+
+    def unreadable_mark(self, event: str) -> None:
+        """A commit whose mark is of a version that this program does not know."""
+        table = self.table(event)
+        mark = {SUMMARY_KEY: '{"version": 99}'}
+        table.append(_rows(event_table(event), 1), snapshot_properties=mark)
 
     def quarantine(self, event: str, bodies: Sequence[bytes]) -> None:
         """Puts records into quarantine as the job does, with reason `json`."""

@@ -37,3 +37,14 @@ def test_a_tick_says_what_it_reported_and_the_first_that_fails() -> None:
     assert tick_sentence(3, [PASSED]) == "3 events reported; all 1 checks pass."
     told = tick_sentence(0, [PASSED, FAILED, PASSED])
     assert told == "Nothing new; 1 of 3 checks fail, the first: It is stalled."
+
+
+def test_a_warning_that_becomes_an_outage_is_news_though_it_had_failed_before(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    memory, warned = Memory(), JudgedCheck(KEY, Verdict(False, "It is slow.", warn_only=True))
+    check_events([warned], memory, 0)
+    assert check_events([warned], memory, 1) == []
+    with caplog.at_level(logging.INFO):
+        assert check_events([FAILED], memory, 2) == [FAILED.evaluation()]
+    assert caplog.messages == ["new failure: jobs/inventory:healthy. It is stalled."]

@@ -174,3 +174,15 @@ def test_a_compaction_is_no_news_and_hides_none(
     assert values(event)["rows_added"] == 2
     assert isinstance(event, dg.AssetMaterialization)
     assert event.tags == {"dagster/data_version": str(committed)}
+
+
+def test_a_mark_that_nobody_can_read_is_named_beside_what_was_reported(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick
+) -> None:
+    lakehouse.unreadable_mark("inventory")
+    lakehouse.commit("clickstream", 2)
+    kafka = FakeKafka({"clickstream": 2})
+    result = tick(tables_sensor(settings), iceberg=lakehouse.resource(), kafka=kafka)
+    assert "version 99" in str(result.skip_reason)
+    told = [e for e in result.asset_events if isinstance(e, dg.AssetMaterialization)]
+    assert [each.asset_key.path[-1] for each in told] == ["clickstream_events"]

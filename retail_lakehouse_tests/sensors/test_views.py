@@ -248,3 +248,29 @@ def test_a_damaged_record_makes_every_view_due_and_breaks_nothing(
     (settings.root / "run" / "view_refreshes.json").write_text("{")
     tick(sensor, iceberg=lakehouse.resource(), warehouse=warehouse)
     assert len(warehouse.sessions) == 2
+
+
+def test_a_refresh_is_told_once_and_not_hidden_by_a_report_of_silence(
+    lakehouse: Lakehouse, tick: Tick
+) -> None:
+    # On AWS the interval alone is longer than silence may go untold.
+    slow = lakehouse.settings.model_copy(update={"refresh_interval_seconds": 300})
+    lakehouse.commit("inventory", 2)
+    result = tick(views_sensor(slow), iceberg=lakehouse.resource(), warehouse=FakeWarehouse())
+    told = [e for e in result.asset_events if isinstance(e, dg.AssetMaterialization)]
+    refreshed = [e for e in told if e.asset_key.path[-1] in OVER_INVENTORY]
+    assert len(refreshed) == len(OVER_INVENTORY)
+    assert all("refresh_seconds" in each.metadata for each in refreshed)
+
+
+def test_a_mark_that_nobody_can_read_keeps_no_other_tables_views_from_theirs(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick
+) -> None:
+    sensor, warehouse = views_sensor(settings), FakeWarehouse()
+    lakehouse.commit("clickstream", 2)
+    lakehouse.unreadable_mark("inventory")
+    result = tick(sensor, iceberg=lakehouse.resource(), warehouse=warehouse)
+    ((_, refreshed),) = warehouse.sessions
+    assert set(refreshed).isdisjoint(OVER_INVENTORY)
+    assert refreshed
+    assert set(failing(result)) == OVER_INVENTORY
