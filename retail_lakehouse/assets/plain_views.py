@@ -13,7 +13,7 @@ import dagster as dg
 from retail_lakehouse.assets.describe import moment, seconds_between
 from retail_lakehouse.assets.keys import view_key
 from retail_lakehouse.contracts.views import VIEWS, ViewContract, materialized_under
-from retail_lakehouse.warehouse.refresh_record import RowCount, ViewRecord
+from retail_lakehouse.warehouse.refresh_record import RowCount, ViewRecord, newest_shown_ms
 
 COUNT_EVERY_REFRESHES = 20
 """To count a plain view is to compute all of it: with 238,000 pairs of store and SKU the ten take
@@ -79,13 +79,12 @@ def new_row_counts(
 def plain_view_materialization(
     view: ViewContract, records: Mapping[str, ViewRecord], count: RowCount | None, at_ms: int
 ) -> dg.AssetMaterialization:
-    """What a plain view shows by now: as new as the oldest of the materialized views under it."""
-    under = [records[name] for name in sorted(materialized_under(view)) if name in records]
-    newest = [each.newest_event_ms for each in under if each.newest_event_ms is not None]
+    """What a plain view shows by now."""
+    newest_ms = newest_shown_ms(view, records)
     metadata: dict[str, Any] = {}
-    if newest and len(newest) == len(under):
-        metadata["newest_event"] = moment(min(newest))
-        metadata["age_seconds"] = seconds_between(min(newest), at_ms)
+    if newest_ms is not None:
+        metadata["newest_event"] = moment(newest_ms)
+        metadata["age_seconds"] = seconds_between(newest_ms, at_ms)
     if count is not None and count.rows is not None and count.rows_at_ms is not None:
         metadata["dagster/row_count"] = count.rows
         metadata["rows_counted"] = moment(count.rows_at_ms)

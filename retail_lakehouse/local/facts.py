@@ -21,6 +21,7 @@ from retail_lakehouse.tables.landing import newest_landed_ms
 from retail_lakehouse.warehouse.refresh_record import (
     RowCount,
     ViewRecord,
+    newest_shown_ms,
     read_records,
     read_row_counts,
 )
@@ -231,15 +232,13 @@ def _view_facts(
     if count is None and record is not None:
         count = RowCount(record.rows, record.refreshed_at_ms, record.refreshed_at_ms)
     sources = [records.get(name) for name in materialized_under(view)]
-    known = [source for source in sources if source is not None]
-    newest = [r.newest_event_ms for r in known if r.newest_event_ms is not None]
-    refreshed = [r.refreshed_at_ms for r in known]
+    refreshed = [source.refreshed_at_ms for source in sources if source is not None]
     return ViewFacts(
         name=view.qualified_name,
         materialized=view.is_materialized,
         rows=count.rows if count else None,
         counted_ms=count.rows_at_ms if count else None,
-        newest_ms=min(newest) if newest and len(newest) == len(sources) else None,
+        newest_ms=newest_shown_ms(view, records),
         refreshed_ms=min(refreshed) if refreshed and len(refreshed) == len(sources) else None,
         refresh_seconds=record.duration_seconds if record else None,
         state=record.refresh_status if record else "",

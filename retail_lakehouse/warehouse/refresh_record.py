@@ -13,6 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from retail_lakehouse.contracts.view_contract import ViewContract
+from retail_lakehouse.contracts.views import materialized_under
+
 
 @dataclass(frozen=True, slots=True)
 class ViewRecord:
@@ -59,6 +62,19 @@ def read_records(root: Path) -> dict[str, ViewRecord]:
 def read_row_counts(root: Path) -> dict[str, RowCount]:
     """The last count of each plain view, by its name; none where there is none to be read."""
     return {name: each for name, each in _read(root).items() if isinstance(each, RowCount)}
+
+
+def newest_shown_ms(view: ViewContract, records: Mapping[str, ViewRecord]) -> int | None:
+    """How new a view is by the last refreshes (epoch ms): as new as the oldest under it.
+
+    None where one of them was never refreshed or is empty: nobody knows then what is missing.
+    """
+    newest = [
+        record.newest_event_ms if (record := records.get(name)) is not None else None
+        for name in materialized_under(view)
+    ]
+    known = [ms for ms in newest if ms is not None]
+    return min(known) if known and len(known) == len(newest) else None
 
 
 def write_records(root: Path, new: Mapping[str, ViewRecord | RowCount]) -> None:

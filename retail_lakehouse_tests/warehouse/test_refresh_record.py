@@ -2,13 +2,16 @@
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from retail_lakehouse.contracts.views import materialized_under, view_named
 from retail_lakehouse.warehouse.refresh_record import (
     RowCount,
     ViewRecord,
+    newest_shown_ms,
     read_records,
     read_row_counts,
     refreshes_file,
@@ -68,3 +71,14 @@ def test_of_a_record_only_what_can_be_understood_is_kept(tmp_path: Path) -> None
     assert read["odd"] == EMPTY
     assert read["whole"].base_snapshots == {"t": 7, "u": None}
     assert read["whole"].incremental is None
+
+
+def test_a_view_is_as_new_as_the_oldest_under_it_and_unknown_until_all_are_known() -> None:
+    age = view_named("pipeline_age")
+    under = sorted(materialized_under(age))
+    assert len(under) > 1
+    records = {name: replace(WHOLE, newest_event_ms=8_000 - n) for n, name in enumerate(under)}
+    assert newest_shown_ms(age, records) == 8_000 - len(under) + 1
+    assert newest_shown_ms(age, records | {under[0]: EMPTY}) is None
+    assert newest_shown_ms(age, {name: records[name] for name in under[1:]}) is None
+    assert newest_shown_ms(view_named(under[0]), records) == 8_000
