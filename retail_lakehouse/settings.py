@@ -159,6 +159,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"the aws profile needs {names}; set them")
         self._check_folders()
         self._check_retention()
+        self._check_freshness()
         if self.malformed_share + self.late_share + self.duplicate_share >= 1:
             raise ValueError(
                 "malformed_share, late_share and duplicate_share add up to 1 or more; lower one"
@@ -188,6 +189,20 @@ class Settings(BaseSettings):
                 f"views are refreshed every {self.refresh_seconds} s (refresh_interval_seconds) "
                 "and must find their last one; keep it for more than two refreshes"
             )
+
+    def _check_freshness(self) -> None:
+        """Dagster wants a freshness policy's warning before its failure."""
+        room = SERVICE_LEVELS.serving_lag_seconds - SERVICE_LEVELS.ingest_lag_seconds - 1
+        for name, seconds, most in (
+            ("refresh_interval_seconds", self.refresh_seconds, room),
+            ("sensor_interval_seconds", self.sensor_seconds, room // 2),
+        ):
+            if seconds > most:
+                raise ValueError(
+                    f"{name} is too long for a serving lag of "
+                    f"{SERVICE_LEVELS.serving_lag_seconds} s, of which landing may take "
+                    f"{SERVICE_LEVELS.ingest_lag_seconds} s; give it at most {most} s"
+                )
 
     @property
     def is_local(self) -> bool:

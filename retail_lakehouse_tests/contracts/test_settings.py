@@ -32,8 +32,16 @@ AWS = {
             ["snapshot_retention_minutes", "600 s", "statement_timeout_seconds", "keep it for"],
         ),
         (
-            AWS | {"snapshot_retention_minutes": 60, "refresh_interval_seconds": 1800},
-            ["snapshot_retention_minutes", "3600 s", "every 1800 s", "more than two refreshes"],
+            AWS | {"snapshot_retention_minutes": 15, "refresh_interval_seconds": 450},
+            ["snapshot_retention_minutes", "900 s", "every 450 s", "more than two refreshes"],
+        ),
+        (
+            {"refresh_interval_seconds": 480},
+            ["refresh_interval_seconds is too long", "600 s", "give it at most 479 s"],
+        ),
+        (
+            {"sensor_interval_seconds": 240},
+            ["sensor_interval_seconds is too long", "120 s", "give it at most 239 s"],
         ),
         (
             {"simulator_burst": "5/60"},
@@ -110,7 +118,7 @@ def test_files_are_kept_for_longer_than_the_longest_query() -> None:
     assert Settings.load({"snapshot_retention_minutes": 11}).retention_minutes == 11
     short = Settings.load({"snapshot_retention_minutes": 1, "statement_timeout_seconds": 59})
     assert WarehouseConfig.from_settings(short).statement_timeout_seconds == 59
-    aws = Settings.load(AWS | {"snapshot_retention_minutes": 61, "refresh_interval_seconds": 1800})
+    aws = Settings.load(AWS | {"snapshot_retention_minutes": 16, "refresh_interval_seconds": 479})
     assert WarehouseConfig.from_settings(aws).statement_timeout_seconds == 600
 
 
