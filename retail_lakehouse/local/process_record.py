@@ -137,13 +137,19 @@ def write_record(path: Path, pid: int, facts: Mapping[str, str | int]) -> Proces
 
     Raises:
         psutil.NoSuchProcess: It has ended already.
+        OSError: It cannot be written; no part of it stays.
     """
     record = record_of(pid, facts)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(record.to_json(), file, indent=1)
-    Path(name).replace(path)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(record.to_json(), file, indent=1)
+        Path(name).replace(path)
+    except BaseException:
+        # While the disk is full, a start is tried again and again: each would leave a file.
+        Path(name).unlink(missing_ok=True)
+        raise
     return record
 
 

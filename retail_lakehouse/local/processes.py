@@ -72,7 +72,8 @@ def spawn(root: Path, name: str, command: Command) -> subprocess.Popen[bytes]:
     pipe whose other end could be gone.
 
     Raises:
-        OSError: The program cannot be started.
+        OSError: The program cannot be started, or its record cannot be written: then it has been
+            ended again.
     """
     log_file = log_path(root, name)
     log_file.parent.mkdir(parents=True, exist_ok=True)
@@ -90,6 +91,13 @@ def spawn(root: Path, name: str, command: Command) -> subprocess.Popen[bytes]:
         write_record(record_path(root, name), process.pid, {"log": str(log_file)})
     except psutil.NoSuchProcess:
         logger.warning("%s ended at once; see %s.", name, log_file)
+    except BaseException:
+        # Unrecorded it would be nobody's, and the next start would put another one beside it. So
+        # early its group is the whole session, and a signal to it needs no file to be opened.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
     return process
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -292,6 +293,26 @@ def test_what_is_done_before_a_start_finds_the_old_process_gone_and_the_new_one_
     one.start()
     assert found == ["0 left", "command"] * 2
     one.stop(0.0, threading.Event())
+
+
+def test_a_start_that_cannot_be_recorded_is_one_that_failed_and_leaves_no_process(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+
+    def refuse(_: Path, pid: int, facts: object) -> None:
+        started.append(pid)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(keeper, "BACKOFF_SECONDS", (0.01,))
+    monkeypatch.setattr(processes, "write_record", refuse)
+    kept = keep(SLEEP)
+    kept.keeper.ask("start")
+    until(lambda: len(kept.deaths()) >= 3)
+    kept.keeper.ask("stop")
+    kept.reaches(ProcessState.STOPPED)
+    assert all("No space left on device" in told for told in kept.deaths())
+    assert not any(psutil.pid_exists(pid) for pid in started)
 
 
 def test_a_start_that_fails_is_tried_again_whatever_the_process_before_it_said(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -42,6 +44,23 @@ def test_whoever_reads_a_record_while_it_is_written_anew_has_a_whole_one(tmp_pat
     with path.open() as reading:
         write_record(path, os.getpid(), {"log": "after"})
         assert ProcessRecord.from_json(json.loads(reading.read())) == before
+
+
+def test_a_record_that_cannot_be_written_leaves_the_one_before_and_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.json"
+    before = write_record(path, os.getpid(), {"log": "before"})
+
+    def refuse(told: object, file: IO[str], indent: int) -> None:
+        file.write("{")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(json, "dump", refuse)
+    with pytest.raises(OSError, match="No space left on device"):
+        write_record(path, os.getpid(), {"log": "after"})
+    assert list(tmp_path.iterdir()) == [path]
+    assert read_record(path) == before
 
 
 def test_an_id_that_was_given_out_again_is_another_process(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -97,6 +98,25 @@ def test_a_process_that_ended_before_it_was_recorded_is_no_error(
 
     monkeypatch.setattr(processes, "write_record", gone)
     assert processes.spawn(tmp_path, "one", Command(["/bin/true"])).wait(timeout=10) == 0
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()]
+)
+def test_a_process_whose_record_cannot_be_written_is_ended_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    started: list[int] = []
+
+    def refuse(_: Path, pid: int, facts: object) -> None:
+        started.append(pid)
+        raise error
+
+    monkeypatch.setattr(processes, "write_record", refuse)
+    with pytest.raises(type(error)):
+        processes.spawn(tmp_path, "one", Command([sys.executable, "-c", STUBBORN]))
+    assert len(started) == 1
+    assert not psutil.pid_exists(started[0])
 
 
 def test_children_that_end_with_their_leader_need_not_be_killed(tmp_path: Path) -> None:
