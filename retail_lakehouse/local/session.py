@@ -6,6 +6,7 @@ here: terminals and signals (`commands/dev.py`), the parts themselves.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -110,12 +111,13 @@ class DevSession:
         """
         self._phase = "stopping"
         self.cancel()
-        try:
+        with contextlib.ExitStack() as leaving:
+            # In reverse, so the lock last: who waits for it makes a socket and settings of its own.
+            leaving.callback(self._supervisor.release)
+            leaving.callback(settings_file(self.settings.root).unlink, missing_ok=True)
+            leaving.callback(self._control.close)
             self._stack.wait_for_fetches(_FETCHES_SECONDS)
-            self._supervisor.close()
-        finally:
-            self._control.close()
-            settings_file(self.settings.root).unlink(missing_ok=True)
+            self._supervisor.stop()
 
     def _answer(self, action: str, request: Mapping[str, object]) -> object:
         if action == "ping":

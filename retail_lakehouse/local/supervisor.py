@@ -126,7 +126,18 @@ class Supervisor:
         self._keepers[name].ask(action)
 
     def close(self, deadline_seconds: float = STOP_DEADLINE_SECONDS) -> None:
-        """Stop everything, stage by stage, and see that nothing is left.
+        """Stop everything and leave the folder to others.
+
+        Raises:
+            StragglersError: Processes remain that even SIGKILL does not end.
+        """
+        try:
+            self.stop(deadline_seconds)
+        finally:
+            self.release()
+
+    def stop(self, deadline_seconds: float = STOP_DEADLINE_SECONDS) -> None:
+        """Stop everything, stage by stage, and see that nothing is left; the folder stays held.
 
         Raises:
             StragglersError: Processes remain that even SIGKILL does not end.
@@ -138,9 +149,12 @@ class Supervisor:
         finally:
             for keeper in self._keepers.values():
                 keeper.join(2.0)
-            if self._lock is not None:
-                self._lock.close()
-                self._lock = None
+
+    def release(self) -> None:
+        """Leave the folder to others: the last that is done with it."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def _stop_stages(self, end: float) -> None:
         for keeper in self._keepers.values():

@@ -14,12 +14,14 @@ from retail_lakehouse.local.control import (
     ProcessState,
     ProcessStatus,
     SupervisorClient,
+    socket_path,
 )
+from retail_lakehouse.local.processes import StragglersError
 from retail_lakehouse.local.session import DevSession
 from retail_lakehouse.local.stack import PROCESS_NAMES
-from retail_lakehouse.local.stack_settings import read_settings
+from retail_lakehouse.local.stack_settings import read_settings, settings_file
 from retail_lakehouse.local.startup import StartCancelledError, StepReport
-from retail_lakehouse.local.supervisor import holder_pid
+from retail_lakehouse.local.supervisor import Hold, Supervisor, holder, holder_pid
 from retail_lakehouse.settings import Settings
 
 
@@ -86,6 +88,42 @@ def test_the_settings_stand_in_the_state_folder_for_as_long_as_the_run(tmp_path:
     assert read_settings(tmp_path) is None
     assert holder_pid(tmp_path) is None
     assert not SupervisorClient(tmp_path).is_running()
+
+
+def test_the_folder_is_left_to_others_when_nothing_of_the_run_stands_in_it_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = DevSession(Settings.load({"state_dir": tmp_path}), Silent(), with_simulator=True)
+    session.open()
+    left = [socket_path(tmp_path, "supervisor"), settings_file(tmp_path)]
+    assert all(path.exists() for path in left)
+    stood: list[bool] = []
+    close = Hold.close
+
+    def look(lock: Hold) -> None:
+        stood.extend(path.exists() for path in left)
+        close(lock)
+
+    monkeypatch.setattr(Hold, "close", look)
+    session.close()
+    assert stood == [False, False]
+    assert holder(tmp_path) is None
+
+
+def test_a_run_that_leaves_a_straggler_leaves_neither_its_door_nor_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stay(*_: object) -> None:
+        raise StragglersError("The processes 7 do not end.")
+
+    session = DevSession(Settings.load({"state_dir": tmp_path}), Silent(), with_simulator=True)
+    session.open()
+    monkeypatch.setattr(Supervisor, "kill", stay)
+    with pytest.raises(StragglersError, match="The processes 7 do not end"):
+        session.close()
+    assert not socket_path(tmp_path, "supervisor").exists()
+    assert read_settings(tmp_path) is None
+    assert holder(tmp_path) is None
 
 
 def test_a_start_that_was_cancelled_begins_nothing(session: DevSession) -> None:
