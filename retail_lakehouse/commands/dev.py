@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Self
 import typer
 
 from retail_lakehouse.commands.options import Assignments, Exit, StateDir, load_settings
-from retail_lakehouse.settings import Settings, SettingsError
+from retail_lakehouse.loopback import LOOPBACK
+from retail_lakehouse.settings import ENV_PREFIX, Settings, SettingsError
 
 if TYPE_CHECKING:
     from retail_lakehouse.commands.display import Display
@@ -63,6 +64,7 @@ def dev(
         raise SettingsError(
             "`dev` runs the local profile only. Unset RETAIL_LAKEHOUSE_PROFILE, or set it to local."
         )
+    _require_own_servers(settings)
     if keep and not until_live:
         raise SettingsError(
             "--keep leaves running what --until-live has waited for. Give both, or neither: "
@@ -73,6 +75,23 @@ def dev(
 
         raise typer.Exit(start_behind(settings, timeout, with_simulator=not no_simulator))
     raise typer.Exit(_run(settings, timeout if until_live else None, not no_simulator))
+
+
+def _require_own_servers(settings: Settings) -> None:
+    """Refuse the addresses of another Kafka or warehouse, told for AWS most likely.
+
+    Other verbs of the local profile may go there. `dev` would make its topics and views in them,
+    and produce synthetic events.
+    """
+    own = {"bootstrap_servers": f"{LOOPBACK}:{settings.broker_port}", "warehouse_host": LOOPBACK}
+    told = {name: str(getattr(settings, name)) for name in own}
+    foreign = [name for name, address in told.items() if address not in ("", own[name])]
+    if foreign:
+        listed = " and ".join(f"{ENV_PREFIX}{name.upper()} ({told[name]})" for name in foreign)
+        raise SettingsError(
+            "`dev` makes topics, views and synthetic events only in the broker and the warehouse "
+            f"that it starts on {LOOPBACK} itself: unset {listed}."
+        )
 
 
 class _Ending:

@@ -14,13 +14,17 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import pytest
+from typer.testing import CliRunner
 
+from retail_lakehouse.cli import app
+from retail_lakehouse.commands import dev
 from retail_lakehouse.commands.dev import _Ending
 from retail_lakehouse.commands.display import LosableDisplay, PlainDisplay
+from retail_lakehouse.commands.options import Exit
 from retail_lakehouse.local import processes
 from retail_lakehouse.local.control import ProcessState, ProcessStatus
 from retail_lakehouse.local.process_record import ProcessRecord
-from retail_lakehouse.settings import Settings
+from retail_lakehouse.settings import Settings, SettingsError
 from retail_lakehouse_tests.commands.fake_dev import NAMES
 
 PROGRAM = [sys.executable, "-u", "-m", "retail_lakehouse_tests.commands.fake_dev"]
@@ -68,6 +72,60 @@ def told_until(process: subprocess.Popen[bytes], words: bytes) -> bytes:
         assert line, told
         told += line
     return told
+
+
+@pytest.mark.parametrize(
+    ("told", "listed"),
+    [
+        ({"bootstrap_servers": "b-1.example:9098"}, "BOOTSTRAP_SERVERS (b-1.example:9098)."),
+        ({"bootstrap_servers": "127.0.0.1:21111"}, "BOOTSTRAP_SERVERS (127.0.0.1:21111)."),
+        ({"warehouse_host": "w.example"}, "WAREHOUSE_HOST (w.example)."),
+        (
+            {"bootstrap_servers": "b:9098", "warehouse_host": "w.example"},
+            "BOOTSTRAP_SERVERS (b:9098) and RETAIL_LAKEHOUSE_WAREHOUSE_HOST (w.example).",
+        ),
+    ],
+    ids=["kafka", "another broker here", "warehouse", "both"],
+)
+@pytest.mark.parametrize("options", [[], ["--until-live", "--keep"]], ids=["here", "keep"])
+def test_servers_that_are_not_its_own_are_refused_before_anything_begins(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    told: dict[str, str],
+    listed: str,
+    options: list[str],
+) -> None:
+    def begin(*_: object, **__: object) -> Exit:
+        pytest.fail("it began")
+
+    monkeypatch.setattr(dev, "_run", begin)
+    monkeypatch.setattr("retail_lakehouse.commands.behind.start_behind", begin)
+    assignments = [part for name, value in told.items() for part in ("--set", f"{name}={value}")]
+    with pytest.raises(SettingsError) as caught:
+        CliRunner().invoke(
+            app,
+            ["dev", "--state-dir", str(tmp_path), *options, *assignments],
+            catch_exceptions=False,
+        )
+    assert str(caught.value).endswith(f"itself: unset RETAIL_LAKEHOUSE_{listed}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_its_own_servers_may_be_told_by_their_addresses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run: list[Settings] = []
+
+    def ran(settings: Settings, *_: object) -> Exit:
+        run.append(settings)
+        return Exit.DONE
+
+    monkeypatch.setattr(dev, "_run", ran)
+    told = {"bootstrap_servers": "127.0.0.1:21111", "warehouse_host": "127.0.0.1"}
+    assignments = [part for name, value in told.items() for part in ("--set", f"{name}={value}")]
+    arguments = ["dev", "--state-dir", str(tmp_path), "--set", "broker_port=21111", *assignments]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert [settings.kafka_bootstrap for settings in run] == ["127.0.0.1:21111"]
 
 
 def test_a_reader_that_goes_away_ends_nothing_and_the_stop_is_complete(
