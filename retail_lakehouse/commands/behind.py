@@ -16,6 +16,7 @@ from pathlib import Path
 import typer
 
 from retail_lakehouse.commands.options import Exit
+from retail_lakehouse.commands.termination import exit_on_termination
 from retail_lakehouse.local.control import (
     ControlError,
     SupervisorClient,
@@ -35,7 +36,11 @@ _ORPHANS_GRACE_SECONDS = 5.0
 def start_behind(settings: Settings, timeout_seconds: float, *, with_simulator: bool) -> Exit:
     """Start `dev` as a process of its own and wait until it is live; it stays then.
 
-    One that does not get live in time is stopped again.
+    One that does not get live in time is stopped again, and so is one that is not waited for to
+    the end, whatever breaks off the waiting: Ctrl-C, SIGTERM, a terminal or a pipe that is closed.
+
+    Raises:
+        SystemExit: SIGTERM or SIGHUP came.
     """
     if (pid := holder_pid(settings.root)) is not None:
         typer.echo(
@@ -48,38 +53,51 @@ def start_behind(settings: Settings, timeout_seconds: float, *, with_simulator: 
     log.parent.mkdir(parents=True, exist_ok=True)
     argv = [sys.executable, "-m", "retail_lakehouse.cli", "dev"]
     argv += [] if with_simulator else ["--no-simulator"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603
-            argv,
-            env={**os.environ, **settings_environment(settings), "PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    client = SupervisorClient(settings.root)
-    deadline = time.monotonic() + timeout_seconds
-    shown = 0
-    try:
-        while time.monotonic() < deadline:
-            shown = _show(log, shown)
-            if process.poll() is not None:
-                _show(log, shown)
-                return Exit(process.returncode) if process.returncode in _CODES else Exit.FAILED
-            if _phase(client) == "live":
-                _show(log, shown)
-                typer.echo(f"It goes on as process {process.pid}; end it: retail-lakehouse stop")
-                return Exit.DONE
-            time.sleep(_POLL_SECONDS)
-    except KeyboardInterrupt:
-        _stop(process, settings.root)
-        return Exit.INTERRUPTED
-    typer.echo(_why_not(settings, timeout_seconds), err=True)
-    _stop(process, settings.root)
-    return Exit.NOT_LIVE
+    with exit_on_termination():
+        with log.open("wb") as output:
+            process = subprocess.Popen(  # noqa: S603
+                argv,
+                env={**os.environ, **settings_environment(settings), "PYTHONUNBUFFERED": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            code = _until_live(process, settings, log, timeout_seconds)
+        except BaseException as error:
+            # Nobody has been told of what would go on.
+            _stop(process, settings.root)
+            if isinstance(error, KeyboardInterrupt):
+                return Exit.INTERRUPTED
+            raise
+        if code is Exit.NOT_LIVE:
+            _stop(process, settings.root)
+    return code
 
 
 _CODES = frozenset(code.value for code in Exit)
+
+
+def _until_live(
+    process: subprocess.Popen[bytes], settings: Settings, log: Path, timeout_seconds: float
+) -> Exit:
+    """Wait until it is live, or has ended, or the time is over, and show its log meanwhile."""
+    client = SupervisorClient(settings.root)
+    deadline = time.monotonic() + timeout_seconds
+    shown = 0
+    while time.monotonic() < deadline:
+        shown = _show(log, shown)
+        if process.poll() is not None:
+            _show(log, shown)
+            return Exit(process.returncode) if process.returncode in _CODES else Exit.FAILED
+        if _phase(client) == "live":
+            _show(log, shown)
+            typer.echo(f"It goes on as process {process.pid}; end it: retail-lakehouse stop")
+            return Exit.DONE
+        time.sleep(_POLL_SECONDS)
+    typer.echo(_why_not(settings, timeout_seconds), err=True)
+    return Exit.NOT_LIVE
 
 
 def _phase(client: SupervisorClient) -> str:

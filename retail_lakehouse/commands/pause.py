@@ -12,6 +12,7 @@ from pathlib import Path
 
 import typer
 
+from retail_lakehouse.commands.termination import exit_on_termination
 from retail_lakehouse.local.control import (
     ControlError,
     ProcessState,
@@ -27,12 +28,19 @@ def simulator_paused(root: Path, *, quiet: bool = False) -> Iterator[None]:
     """Have the simulator of the running platform stopped for the block; not if it is idle.
 
     `quiet` keeps what goes well to itself. A platform that was stopped meanwhile has no simulator
-    that could go on: that is said, and is no error of the verb.
+    that could go on: that is said, and is no error of the verb. SIGTERM and SIGHUP end the block,
+    and the simulator goes on.
 
     Raises:
         ControlError: It did not stop in time.
+        SystemExit: SIGTERM or SIGHUP came.
     """
-    client = SupervisorClient(root)
+    with exit_on_termination(), _paused(SupervisorClient(root), quiet=quiet):
+        yield
+
+
+@contextlib.contextmanager
+def _paused(client: SupervisorClient, *, quiet: bool) -> Iterator[None]:
     paused = False
     try:
         with contextlib.suppress(SupervisorNotRunningError):

@@ -167,13 +167,15 @@ def test_one_that_is_not_live_in_time_is_ended_and_the_reason_told(
     assert capsys.readouterr().err.startswith("Not live after 1 seconds: ")
 
 
-def test_a_ctrl_c_while_it_starts_ends_it(
-    settings: Settings, tmp_path: Path, program: Program
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_it_starts_ends_it(
+    settings: Settings, tmp_path: Path, program: Program, number: signal.Signals
 ) -> None:
     python = sys.executable
     program(STARTING)
     code = (
-        "import sys\n"
+        "import signal, sys\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests were started with\n"
         "from retail_lakehouse.commands.behind import start_behind\n"
         "from retail_lakehouse.settings import Settings\n"
         "settings = Settings.load({'state_dir': sys.argv[1]})\n"
@@ -182,8 +184,22 @@ def test_a_ctrl_c_while_it_starts_ends_it(
     )
     with subprocess.Popen([python, "-c", code, str(settings.root), sys.executable]) as waiting:
         until(lambda: (settings.root / "began").exists())
-        waiting.send_signal(signal.SIGINT)
+        waiting.send_signal(number)
         assert waiting.wait(timeout=20) == Exit.INTERRUPTED
+    assert not psutil.pid_exists(_pid(tmp_path))
+
+
+def test_an_output_that_nobody_reads_any_more_ends_it(
+    settings: Settings, tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(log: Path, position: int) -> int:
+        until(lambda: (settings.root / "began").exists())
+        raise BrokenPipeError
+
+    program(STARTING)
+    monkeypatch.setattr(behind, "_show", lose)
+    with pytest.raises(BrokenPipeError):
+        start_behind(settings, 60.0, with_simulator=True)
     assert not psutil.pid_exists(_pid(tmp_path))
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from retail_lakehouse.commands.options import Exit
 from retail_lakehouse.commands.pause import simulator_paused
 from retail_lakehouse.local.control import (
     ControlError,
@@ -61,6 +65,35 @@ def test_a_block_that_fails_leaves_no_simulator_paused(tmp_path: Path) -> None:
         raise ZeroDivisionError
     server.close()
     assert asked == ["status", "stop", "start"]
+
+
+PAUSED = """
+import signal, sys, time
+from pathlib import Path
+from retail_lakehouse.commands.pause import simulator_paused
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests were started with
+with simulator_paused(Path(sys.argv[1])):
+    print("paused", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_no_simulator_paused(tmp_path: Path, number: signal.Signals) -> None:
+    asked: list[str] = []
+    server = _platform(tmp_path, ProcessState.RUNNING, asked)
+    with subprocess.Popen(
+        [sys.executable, "-c", PAUSED, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as verb:
+        assert verb.stdout is not None
+        assert verb.stdout.readline() == b"paused\n"
+        verb.send_signal(number)
+        code = verb.wait(timeout=20)
+    server.close()
+    assert asked == ["status", "stop", "start"]
+    assert code == Exit.INTERRUPTED
 
 
 def test_one_that_does_not_stop_in_time_is_no_pause_and_goes_on(tmp_path: Path) -> None:
