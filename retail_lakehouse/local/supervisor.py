@@ -202,9 +202,24 @@ class Supervisor:
                     processes.kill_session(record)
 
     def _rotate(self) -> None:
+        growing: set[str] = set()
         while not self._closed.wait(_ROTATE_EVERY_SECONDS):
             for name in self._keepers:
-                processes.rotate_log(processes.log_path(self._root, name))
+                log = processes.log_path(self._root, name)
+                try:
+                    processes.rotate_log(log)
+                except OSError as error:
+                    # Once is enough: the next look is seconds away, and finds the disk as full.
+                    if name not in growing:
+                        growing.add(name)
+                        logger.warning(
+                            "The log %s cannot be moved aside and goes on growing: %s. Free disk "
+                            "space, or make the folder writable.",
+                            log,
+                            error,
+                        )
+                else:
+                    growing.discard(name)
 
 
 @dataclass(frozen=True, slots=True)

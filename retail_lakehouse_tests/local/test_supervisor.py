@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -254,6 +255,33 @@ def test_an_error_of_any_kind_counts_as_a_death_and_is_got_over(
     until(lambda: supervisor.status()["one"].state is ProcessState.RUNNING)
     supervisor.close()
     assert supervisor.status()["one"].state is ProcessState.STOPPED
+
+
+def test_a_log_that_cannot_be_moved_aside_is_told_once_and_all_are_looked_at_again(
+    supervise: Callable[..., Supervisor],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    looked_at: list[str] = []
+    full = [True]
+
+    def rotate(log: Path) -> bool:
+        looked_at.append(log.stem)
+        if log.stem == "one" and full[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return False
+
+    monkeypatch.setattr("retail_lakehouse.local.supervisor._ROTATE_EVERY_SECONDS", 0.02)
+    monkeypatch.setattr(processes, "rotate_log", rotate)
+    supervise(one=SLEEPER, two=SLEEPER)
+    until(lambda: looked_at.count("two") >= 3)
+    assert caplog.text.count("one.log cannot be moved aside and goes on growing: [Errno") == 1
+    full[0] = False
+    before = looked_at.count("two")
+    until(lambda: looked_at.count("two") >= before + 2)
+    full[0] = True
+    until(lambda: caplog.text.count("one.log cannot be moved aside") == 2)
+    assert "two.log" not in caplog.text
 
 
 def test_who_is_told_cannot_end_who_keeps(tmp_path: Path) -> None:
