@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -178,7 +179,8 @@ class TableReader:
 def events_per_second(snapshots: Sequence[MarkedSnapshot], now_ms: float) -> float:
     """Records a second that the stream's commits of the last minute read.
 
-    Counted from the first commit in the window (whose records came before it) to the last.
+    Counted from the first commit in the window (whose records came before it) up to now, without
+    the wait for a commit that is not overdue yet: its records are to come.
     """
     window = [
         each
@@ -189,7 +191,10 @@ def events_per_second(snapshots: Sequence[MarkedSnapshot], now_ms: float) -> flo
     ]
     if len(window) < 2:
         return 0.0
-    span_seconds = (window[-1].timestamp_ms - window[0].timestamp_ms) / 1000
+    times_ms = [each.timestamp_ms for each in window]
+    usual_ms = max(after - before for before, after in pairwise(times_ms))
+    overdue_ms = max(0.0, now_ms - times_ms[-1] - usual_ms)
+    span_seconds = (times_ms[-1] - times_ms[0] + overdue_ms) / 1000
     read = sum(each.mark.batch.read for each in window[1:] if each.mark is not None)
     return read / span_seconds if span_seconds > 0 else 0.0
 

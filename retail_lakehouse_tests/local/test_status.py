@@ -80,10 +80,10 @@ def snapshot(at_ms: int, read: int, kind: MarkKind = MarkKind.STREAM) -> MarkedS
         ([], 0.0),
         ([snapshot(100_000, 500)], 0.0),
         ([snapshot(100_000, 500), snapshot(110_000, 400), snapshot(120_000, 600)], 50.0),
-        ([snapshot(1_000, 9_999), snapshot(100_000, 500), snapshot(110_000, 400)], 40.0),
+        ([snapshot(1_000, 9_999), snapshot(110_000, 500), snapshot(120_000, 400)], 40.0),
         ([snapshot(100_000, 500), snapshot(110_000, 400, MarkKind.BACKFILL)], 0.0),
         ([snapshot(65_000, 9_999), snapshot(125_000, 600)], 10.0),
-        ([snapshot(110_000, 500), snapshot(110_000, 400)], 0.0),
+        ([snapshot(125_000, 500), snapshot(125_000, 400)], 0.0),
     ],
     ids=[
         "none",
@@ -99,6 +99,25 @@ def test_the_rate_is_what_the_commits_of_the_last_minute_read(
     snapshots: list[MarkedSnapshot], rate: float
 ) -> None:
     assert events_per_second(snapshots, now_ms=125_000) == rate
+
+
+@pytest.mark.parametrize(
+    ("now_ms", "rate"),
+    [
+        (100_000, 10.0),
+        (103_999, 10.0),
+        (104_000, 10.0),
+        (106_000, 520 / 54),
+        (118_000, 400 / 54),
+        (159_999, 0.0),
+    ],
+    ids=["just committed", "the next is due", "at the usual time", "late", "dead", "long dead"],
+)
+def test_the_rate_holds_between_two_commits_and_falls_when_the_next_is_overdue(
+    now_ms: int, rate: float
+) -> None:
+    every_four_seconds = [snapshot(at_ms, 40) for at_ms in range(20_000, 100_001, 4_000)]
+    assert events_per_second(every_four_seconds, now_ms) == pytest.approx(rate)
 
 
 def test_the_live_line_shows_the_worst_age_and_the_sums() -> None:
