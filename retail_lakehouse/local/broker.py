@@ -32,6 +32,7 @@ from retail_lakehouse.local.process_record import (
     read_record,
     write_record,
 )
+from retail_lakehouse.local.processes import kept_environment
 from retail_lakehouse.loopback import LOOPBACK
 
 logger = logging.getLogger(__name__)
@@ -221,11 +222,21 @@ class Broker:
         Args:
             grace_seconds: How long it may take to close its files before it is killed; a killed
                 broker loses no event but checks its files at the next start.
+
+        Raises:
+            BrokerError: Even SIGKILL does not end it; its record stays.
         """
         with exclusive_lock(self._record_path.with_suffix(".lock"), grace_seconds + 60.0):
             record = self._living_record()
             if record is not None:
                 end_process(record, grace_seconds)
+                if record.is_alive():
+                    # Forgotten it would be found by nobody, and hold ports and data all the same.
+                    raise BrokerError(
+                        f"The broker (process {record.pid}) does not end even by SIGKILL; it waits "
+                        "for a disk or the kernel. Look at it with `ps`, and restart the machine "
+                        "if it stays."
+                    )
             self._forget()
 
     def _living_record(self) -> ProcessRecord | None:
@@ -306,7 +317,7 @@ class Broker:
         with self.log_path.open("ab") as log:
             return subprocess.Popen(  # noqa: S603
                 command,
-                env=self._environment(),
+                env={**self._environment(), **kept_environment(self._state_dir, "broker")},
                 cwd=self._home,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

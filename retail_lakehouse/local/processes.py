@@ -27,8 +27,7 @@ from retail_lakehouse.local.process_record import ProcessRecord, read_record, wr
 
 logger = logging.getLogger(__name__)
 
-KEPT = "KEPT_BY_RETAIL_LAKEHOUSE"
-"""In the environment of each process that is spawned: the state folder and the process's name."""
+_KEPT = "KEPT_BY_RETAIL_LAKEHOUSE"
 LOG_ROTATE_BYTES = 20 * 1024 * 1024
 _POLL_SECONDS = 0.05
 _KILL_WAIT_SECONDS = 5.0
@@ -80,7 +79,7 @@ def spawn(root: Path, name: str, command: Command) -> subprocess.Popen[bytes]:
     with log_file.open("ab") as log:
         process = subprocess.Popen(  # noqa: S603
             list(command.argv),
-            env={**os.environ, **command.env, KEPT: _kept(root, name)},
+            env={**os.environ, **command.env, **kept_environment(root, name)},
             cwd=command.cwd,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -101,6 +100,11 @@ def spawn(root: Path, name: str, command: Command) -> subprocess.Popen[bytes]:
     return process
 
 
+def kept_environment(root: Path, name: str) -> dict[str, str]:
+    """What tells, in a process's environment, whose it is before its record is written."""
+    return {_KEPT: _kept(root, name)}
+
+
 def adopt_unrecorded(root: Path, names: Iterable[str]) -> None:
     """Write the records of processes whose starter was killed before it could.
 
@@ -109,7 +113,7 @@ def adopt_unrecorded(root: Path, names: Iterable[str]) -> None:
     name_of = {_kept(root, name): name for name in names}
     for process in psutil.process_iter():
         try:
-            name = name_of.get(process.environ().get(KEPT, ""))
+            name = name_of.get(process.environ().get(_KEPT, ""))
             if name is None or os.getsid(process.pid) != process.pid:
                 continue
             path = record_path(root, name)

@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from retail_lakehouse.kafka import admin
 from retail_lakehouse.kafka.topics import TopicSpec, ensure_topics
 from retail_lakehouse.local import broker as broker_module
-from retail_lakehouse.local import ports
+from retail_lakehouse.local import ports, processes
 from retail_lakehouse.local.broker import (
     Broker,
     BrokerAlreadyRunningError,
@@ -28,6 +28,7 @@ from retail_lakehouse.local.broker import (
 )
 from retail_lakehouse.local.java import JavaHome
 from retail_lakehouse.local.ports import PortTakenError
+from retail_lakehouse.local.process_record import ProcessRecord, read_record, write_record
 from retail_lakehouse.loopback import LOOPBACK
 from retail_lakehouse_tests.conftest import MakeTopic
 
@@ -136,6 +137,42 @@ def test_a_record_of_another_process_with_the_same_id_is_not_taken_for_the_broke
     with pytest.raises(BrokerDiedError):
         made.require_alive()
     made.stop()
+    assert not record.exists()
+
+
+def test_a_broker_whose_starter_is_killed_before_its_record_is_written_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "state"
+    made = _broker(state, _fake_java(tmp_path, "exec sleep 60"))
+    found: list[tuple[int, ProcessRecord | None]] = []
+
+    def die(path: Path, pid: int, facts: object) -> None:
+        processes.adopt_unrecorded(state, ["broker"])
+        found.append((pid, read_record(path)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(broker_module, "write_record", die)
+    with pytest.raises(KeyboardInterrupt):
+        made.start()
+    ((pid, record),) = found
+    assert record is not None
+    assert record.pid == pid
+
+
+def test_a_broker_that_even_a_kill_does_not_end_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = _broker(tmp_path, _fake_java(tmp_path, ""))
+    record = tmp_path / "run" / "broker.json"
+    with subprocess.Popen(["/bin/sleep", "60"], start_new_session=True) as stuck:
+        write_record(record, stuck.pid, {})
+        with monkeypatch.context() as patch:
+            patch.setattr(broker_module, "end_process", lambda *_: False)
+            with pytest.raises(BrokerError, match=rf"process {stuck.pid}\) does not end even by"):
+                made.stop()
+        assert record.exists()
+        made.stop()
     assert not record.exists()
 
 
