@@ -37,19 +37,25 @@ class Store:
         self.path = path
         self._connection = _open(path, memory_limit_mb, threads)
         try:
-            try:
-                load_extensions(self._connection)
-            except ExtensionMissingError as error:
-                raise StartError(str(error)) from None
+            load_extensions(self._connection)
+            self._prepare()
+        except ExtensionMissingError as error:
+            self._connection.close()
+            raise StartError(str(error)) from None
+        except (duckdb.Error, StartError):
+            self._connection.close()
+            raise
+
+    def _prepare(self) -> None:
+        try:
             self._connection.execute(statement_text("bookkeeping"))
             self._connection.execute(
                 "DELETE FROM bookkeeping.refresh_history "
                 "WHERE start_time < now()::TIMESTAMP - to_days(?)",
                 [HISTORY_DAYS],
             )
-        except (duckdb.Error, StartError):
-            self._connection.close()
-            raise
+        except duckdb.Error as error:
+            raise _unusable(self.path, error) from None
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection of its own to the same database: one a session, one thread at a time."""
@@ -79,16 +85,23 @@ def _open(path: Path, memory_limit_mb: int, threads: int) -> duckdb.DuckDBPyConn
     }
     try:
         return duckdb.connect(str(path), config=dict(config))
-    except duckdb.IOException as error:
-        if "lock" in str(error).lower():
+    except duckdb.Error as error:
+        # Not any word with "lock" in it: a damaged file's error names the block.
+        if "could not set lock" in str(error).lower():
             raise StartError(
                 f"The warehouse file {path} is held by another process: a warehouse server runs "
                 "already. Stop it (`retail-lakehouse status` names it) or use another state folder."
             ) from None
-        raise StartError(
-            f"The warehouse file {path} cannot be opened ({str(error).splitlines()[0]}). Move it "
-            "away: the server makes a new one and the views are built again from the tables."
-        ) from None
+        raise _unusable(path, error) from None
+
+
+def _unusable(path: Path, error: duckdb.Error) -> StartError:
+    # The views are made by the start of `dev`, not by that of the server alone.
+    return StartError(
+        f"The warehouse file {path} cannot be opened ({str(error).splitlines()[0]}). If it is "
+        "damaged, stop `retail-lakehouse dev`, move the file away and start again: that makes a "
+        "new one, and the views anew from the tables."
+    )
 
 
 def roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
