@@ -123,6 +123,14 @@ def socket_path(root: Path, name: str) -> Path:
     return Path(tempfile.gettempdir()) / f"retail-lakehouse-{os.getuid()}-{digest}-{name}.sock"
 
 
+class _Door(socketserver.ThreadingUnixStreamServer):
+    # Who finds the queue full is refused at once, and 5 clients may well come in one moment.
+    request_queue_size = 64
+    daemon_threads = True
+    # Threads that still wait for a process to stop must not hold up the supervisor's end.
+    block_on_close = False
+
+
 class ControlServer:
     """Answers requests in threads of its own, from `start` to `close`."""
 
@@ -136,7 +144,7 @@ class ControlServer:
         """
         self._path = socket_path(root, "supervisor")
         self._handler = handler
-        self._server: socketserver.ThreadingUnixStreamServer | None = None
+        self._server: _Door | None = None
 
     def start(self) -> None:
         """Listen. What another supervisor left behind is replaced: the caller holds the lock."""
@@ -155,12 +163,9 @@ class ControlServer:
 
         previous = os.umask(0o177)
         try:
-            self._server = socketserver.ThreadingUnixStreamServer(str(self._path), Connection)
+            self._server = _Door(str(self._path), Connection)
         finally:
             os.umask(previous)
-        self._server.daemon_threads = True
-        # Threads that still wait for a process to stop must not hold up the supervisor's end.
-        self._server.block_on_close = False
         threading.Thread(
             target=self._server.serve_forever,
             kwargs={"poll_interval": 0.1},
@@ -258,6 +263,11 @@ class SupervisorClient:
             raise ControlError(
                 f"The supervisor of {self._root} did not answer within {timeout_seconds:.0f} "
                 "seconds. Look at its terminal."
+            ) from error
+        except BlockingIOError as error:
+            raise ControlError(
+                f"Too many ask the supervisor of {self._root} at once. Try again in a moment; if "
+                "it stays so, look at its terminal."
             ) from error
         except OSError as error:
             raise SupervisorNotRunningError(self._root) from error

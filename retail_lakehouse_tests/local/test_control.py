@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
@@ -146,6 +147,38 @@ def test_a_request_that_takes_long_holds_up_neither_another_one_nor_the_end(
     let_go.set()
     asking.join(5)
     assert answers == [STATUS]
+
+
+def test_many_who_ask_in_one_moment_are_all_answered(
+    client: SupervisorClient, tmp_path: Path
+) -> None:
+    path = str(socket_path(tmp_path, "supervisor"))
+    with contextlib.ExitStack() as open_ones:
+        waiting = [open_ones.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(50)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect(path)
+        for each in waiting:
+            each.settimeout(10)
+            each.sendall(b'{"action": "ping"}\n')
+        answers = {each.recv(1000) for each in waiting}
+    assert answers == {b'{"result": "pong"}\n'}
+
+
+def test_a_supervisor_that_too_many_ask_is_not_taken_for_none(tmp_path: Path) -> None:
+    path = socket_path(tmp_path, "supervisor")
+    path.parent.mkdir()
+    with contextlib.ExitStack() as open_ones:
+        listening = open_ones.enter_context(socket.socket(socket.AF_UNIX))
+        listening.bind(str(path))
+        listening.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(20):
+                waiting = open_ones.enter_context(socket.socket(socket.AF_UNIX))
+                waiting.setblocking(False)
+                waiting.connect(str(path))
+        with pytest.raises(ControlError, match=r"Too many ask the supervisor of .* at once\."):
+            SupervisorClient(tmp_path).status()
 
 
 def test_an_answer_that_does_not_come_in_time_is_a_sentence(tmp_path: Path) -> None:
