@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     simulator_events_per_second: float = Field(300.0, gt=0, allow_inf_nan=False)
     simulator_burst: str = ""
     """FACTOR/EVERY/FOR: 5/600/60 is 5 times the rate for 60 s in every 600 s; empty: no burst."""
-    simulator_seed: int = 20_261_123
+    simulator_seed: int = Field(20_261_123, ge=0)
     """The same seed makes the same events."""
     malformed_share: float = Field(0.01, ge=0, lt=1)
     late_share: float = Field(0.03, ge=0, lt=1)

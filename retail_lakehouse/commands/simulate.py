@@ -11,7 +11,10 @@ from typing import Annotated
 import typer
 
 from retail_lakehouse.commands.options import Assignments, StateDir, running_settings
-from retail_lakehouse.settings import Settings
+from retail_lakehouse.settings import Settings, SettingsError
+
+# A calendar ends somewhere; what a view looks back is far less.
+_MOST_HISTORY_DAYS = 3650
 
 
 def simulate(
@@ -44,7 +47,12 @@ def simulate(
     ] = None,
     history_days: Annotated[
         int,
-        typer.Option(min=0, help="Instead: write past days into the tables.", metavar="DAYS"),
+        typer.Option(
+            min=0,
+            max=_MOST_HISTORY_DAYS,
+            help="Instead: write past days into the tables.",
+            metavar="DAYS",
+        ),
     ] = 0,
     events_a_day: Annotated[
         int | None, typer.Option(min=1, help="Events of each past day.", metavar="COUNT")
@@ -84,8 +92,18 @@ def simulate(
 
 def _write_history(settings: Settings, days: int, events_a_day: int | None) -> None:
     from retail_lakehouse.commands.pause import simulator_paused
-    from retail_lakehouse.local.simulator.backfill import DEFAULT_EVENTS_A_DAY, backfill
+    from retail_lakehouse.local.simulator.backfill import (
+        DEFAULT_EVENTS_A_DAY,
+        MOST_EVENTS_A_DAY,
+        backfill,
+    )
 
+    events_a_day = events_a_day or DEFAULT_EVENTS_A_DAY
+    if events_a_day > MOST_EVENTS_A_DAY:
+        raise SettingsError(
+            f"--events-a-day {events_a_day} is more than the {MOST_EVENTS_A_DAY} that have room in "
+            "a past day. Lower it, and write more days if there are to be more events."
+        )
     with simulator_paused(settings.root):
-        report = backfill(settings, days, events_a_day or DEFAULT_EVENTS_A_DAY)
+        report = backfill(settings, days, events_a_day)
     typer.echo(f"{len(report.written)} tables' days written in {report.seconds:.0f} s.")

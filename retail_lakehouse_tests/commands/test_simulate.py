@@ -31,6 +31,11 @@ from retail_lakehouse.settings import Settings, SettingsError
         (["--events-per-second", "0"], "simulator_events_per_second is wrong"),
         (["--events-per-second", "-3"], "simulator_events_per_second is wrong"),
         (["--events-per-second", "inf"], "simulator_events_per_second is wrong"),
+        (["--seed", "-1"], "simulator_seed is wrong"),
+        (
+            ["--history-days", "1", "--events-a-day", "6291457"],
+            "--events-a-day 6291457 is more than the 6291456 that have room in a past day. Lower",
+        ),
         (["--malformed-share", "1"], "malformed_share is wrong"),
         (["--late-share", "-0.1"], "late_share is wrong"),
         (["--malformed-share", "0.5", "--late-share", "0.5"], "add up to 1 or more"),
@@ -77,6 +82,14 @@ def test_a_limit_of_nothing_is_refused(tmp_path: Path, option: str) -> None:
     answer = CliRunner().invoke(app, ["simulate", "--state-dir", str(tmp_path), option, "0"])
     assert answer.exit_code == 2
     assert option in answer.output
+
+
+def test_history_before_the_calendar_is_refused(tmp_path: Path) -> None:
+    arguments = ["simulate", "--state-dir", str(tmp_path), "--history-days", "1000000"]
+    answer = CliRunner().invoke(app, arguments)
+    assert answer.exit_code == 2
+    assert "--history-days" in answer.output
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_keep_without_until_live_is_not_ignored(tmp_path: Path) -> None:

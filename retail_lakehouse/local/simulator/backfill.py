@@ -32,6 +32,7 @@ from retail_lakehouse.local.simulator.disturbance import Batch, Disturbance
 from retail_lakehouse.local.simulator.options import LEDGER_FOLDER, NO_FAULTS
 from retail_lakehouse.local.simulator.resolution import bind_to_kafka, resolve_open_backfills
 from retail_lakehouse.local.simulator.run import BatchMaker
+from retail_lakehouse.local.simulator.spelling import INDEX_TEXT
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.streaming.lock import leasable, topic_lease
 from retail_lakehouse.tables.append import append_marked
@@ -48,6 +49,8 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_EVENTS_A_DAY = 100_000
 _STEPS_A_DAY = 96
+MOST_EVENTS_A_DAY = _STEPS_A_DAY * len(INDEX_TEXT)
+"""An event's id has room for so many places in a batch."""
 _DAY_MS = 86_400_000
 _ENGINE = "backfill"
 
@@ -74,6 +77,7 @@ def backfill(
     """Writes the `days` UTC days before today, oldest first; a day that is there is left alone.
 
     A streaming job that runs yields its topic between two batches, for one commit at a time.
+    `events_a_day` are at most MOST_EVENTS_A_DAY.
 
     Raises:
         LedgerBusyError: the simulator runs.

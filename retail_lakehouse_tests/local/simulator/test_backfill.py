@@ -16,6 +16,7 @@ from retail_lakehouse.local.ledger import Ledger
 from retail_lakehouse.local.ledger_state import BackfillDay
 from retail_lakehouse.local.simulator import SimulatorOptions, run_simulator
 from retail_lakehouse.local.simulator.backfill import (
+    MOST_EVENTS_A_DAY,
     BackfillError,
     backfill,
     typed_rows,
@@ -85,6 +86,11 @@ def test_history_and_stream_share_one_ledger(own_broker: Broker, settings: Setti
     failed = {check.name for check in verify(settings, kafka=kafka).failed}
     assert "end offsets, and consumed until" in failed
     assert not {name for name in failed if "backfill" in name}
+
+
+def test_a_batch_of_the_largest_day_has_an_id_for_each_event() -> None:
+    batch = maker(NO_FAULTS).batch(0, MOST_EVENTS_A_DAY // 96, NOW_MS - 900_000, NOW_MS)
+    assert len(batch.rows) == pytest.approx(MOST_EVENTS_A_DAY / 96, rel=0.01)
 
 
 def test_a_day_killed_around_its_commit_is_booked_by_what_the_table_has(
