@@ -125,6 +125,7 @@ def resolve(
         JarsUnavailableError: Fetching failed or took too long.
         FetchCancelledError: `cancelled` was set during the fetch.
         LockHeldError: Another process was at it all the time.
+        ProxyError, TrustStoreError: Java cannot be told how to reach the network.
     """
     deadline = time.monotonic() + timeout_seconds
     cancelled = cancelled or threading.Event()

@@ -53,6 +53,10 @@ class TrustStoreError(RuntimeError):
     """The system's list of certificate authorities could not be turned into a trust store."""
 
 
+class ProxyError(RuntimeError):
+    """`HTTPS_PROXY` names a proxy that Java cannot be told."""
+
+
 @dataclass(frozen=True)
 class JavaHome:
     """A Java that can run Spark and the broker.
@@ -162,6 +166,7 @@ def java_options(cache_dir: Path, environ: Mapping[str, str] = os.environ) -> li
 
     Raises:
         TrustStoreError: See `trust_store`.
+        ProxyError: The proxy's address makes no sense, or the proxy wants a login.
     """
     options: list[str] = []
     store = trust_store(cache_dir, environ)
@@ -178,10 +183,24 @@ def _proxy_options(environ: Mapping[str, str]) -> list[str]:
     address = environ.get("HTTPS_PROXY") or environ.get("https_proxy") or ""
     if not address:
         return []
-    parsed = urllib.parse.urlsplit(address if "://" in address else f"http://{address}")
-    if not parsed.hostname:
+    # The address itself is in neither sentence, nor in a traceback: it may hold a password.
+    try:
+        parsed = urllib.parse.urlsplit(address if "://" in address else f"http://{address}")
+        host, port = parsed.hostname, parsed.port or 80
+    except ValueError:
+        raise ProxyError(
+            "HTTPS_PROXY is no address of a proxy. Write it with a host and a port, as "
+            "http://proxy.example:3128, or unset it."
+        ) from None
+    if "@" in parsed.netloc:
+        raise ProxyError(
+            "HTTPS_PROXY has a user and a password, and fetching the jars through a proxy with a "
+            "login is not supported. Name a proxy without one, or fetch the jars where none is "
+            "needed and set RETAIL_LAKEHOUSE_CACHE_DIR to that cache."
+        )
+    if not host:
         return []
-    options = [f"-Dhttps.proxyHost={parsed.hostname}", f"-Dhttps.proxyPort={parsed.port or 80}"]
+    options = [f"-Dhttps.proxyHost={host}", f"-Dhttps.proxyPort={port}"]
     without = environ.get("NO_PROXY") or environ.get("no_proxy") or ""
     hosts = [entry.strip() for entry in without.split(",") if entry.strip()]
     if hosts:

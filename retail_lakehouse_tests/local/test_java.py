@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import subprocess
+import traceback
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,30 @@ def test_java_is_told_the_proxy_that_it_would_not_read_itself(tmp_path: Path) ->
     assert "-Dhttps.proxyHost=proxy.example" in options
     assert "-Dhttps.proxyPort=3128" in options
     assert "-Dhttp.nonProxyHosts=localhost|*.corp.example" in options
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://proxy.example:secret",
+        "proxy.example:secret",
+        "http://proxy.example:99999",
+        "http://[::1",
+        "http://user:secret/more@proxy.example:3128",
+    ],
+)
+def test_a_proxy_that_is_no_address_is_a_sentence_that_does_not_repeat_it(
+    tmp_path: Path, address: str
+) -> None:
+    with pytest.raises(java.ProxyError, match=r"^HTTPS_PROXY is no address.*unset it\.$") as caught:
+        java.java_options(tmp_path, {"HTTPS_PROXY": address})
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("address", ["http://user:secret@proxy.example:3128", "user@proxy.example"])
+def test_a_proxy_with_a_login_is_refused_and_the_password_not_told(
+    tmp_path: Path, address: str
+) -> None:
+    with pytest.raises(java.ProxyError, match="a login is not supported") as caught:
+        java.java_options(tmp_path, {"HTTPS_PROXY": address})
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
