@@ -28,13 +28,10 @@ class Result:
     columns: tuple[Column, ...] = ()
     rows: list[tuple[object, ...]] | None = None
     cursor: duckdb.DuckDBPyConnection | None = None
-    returned: int = 0
 
     def fetch(self, count: int) -> list[tuple[object, ...]]:
         """The next rows, none at the end."""
         if self.cursor is not None:
-            rows = self.cursor.fetchmany(count)
-        else:
-            rows, self.rows = (self.rows or [])[:count], (self.rows or [])[count:]
-        self.returned += len(rows)
+            return self.cursor.fetchmany(count)
+        rows, self.rows = (self.rows or [])[:count], (self.rows or [])[count:]
         return rows
