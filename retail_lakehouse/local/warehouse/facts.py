@@ -33,6 +33,10 @@ class Facts:
         """The query's nodes of the given kinds."""
         return () if self.bound is None else self.bound.tree.find_all(*kinds)
 
+    def has(self, *kinds: type[exp.Expr]) -> bool:
+        """True when the query has a node of one of the kinds."""
+        return any(True for _ in self.nodes(*kinds))
+
     def reads(self, *kinds: Relation) -> bool:
         """True when the query itself names a relation of one of the kinds."""
         return self.bound is not None and any(r.kind in kinds for r in self.bound.relations)
@@ -161,7 +165,7 @@ def other_aggregate(facts: Facts) -> bool:
     """True for an aggregate that cannot be kept up from inserts alone."""
     approximate = (exp.ApproxDistinct, exp.ApproxQuantile)
     ordered = (exp.WithinGroup, exp.PercentileCont, exp.PercentileDisc, exp.GroupConcat)
-    if any(True for _ in facts.nodes(*approximate, *ordered)):
+    if facts.has(*approximate, *ordered):
         return True
     return any(
         not isinstance(node, _INCREMENTAL_AGGREGATES) for node in facts.nodes(exp.AggFunc)
@@ -181,7 +185,7 @@ def ordered(facts: Facts) -> bool:
 
 def grouping_sets(facts: Facts) -> bool:
     """True for GROUPING SETS, ROLLUP and CUBE."""
-    return any(True for _ in facts.nodes(exp.GroupingSets, exp.Rollup, exp.Cube))
+    return facts.has(exp.GroupingSets, exp.Rollup, exp.Cube)
 
 
 def unqualified(facts: Facts) -> bool:
@@ -200,6 +204,28 @@ def varbyte(facts: Facts) -> bool:
 def iceberg_v3(facts: Facts) -> bool:
     """True when a table's format is newer than version 2."""
     return facts.bound is not None and any(t.format_version > 2 for t in facts.bound.external)
+
+
+def several_databases(facts: Facts) -> bool:
+    """True when the external tables are of more than one database of the data catalog."""
+    return facts.bound is not None and len({t.database for t in facts.bound.external}) > 1
+
+
+def table_twice(facts: Facts) -> bool:
+    """True when an external table is named more than once, under whatever schema.
+
+    The new rows of one place would meet all rows of the other, and never the other way round.
+    """
+    if facts.bound is None:
+        return False
+    # Two schemas may show one database, so it is the tables that are counted and not their names.
+    lake = {(r.name.schema, r.name.name): r.table for r in facts.bound.read if r.table is not None}
+    named = [
+        (table.database, table.name)
+        for node in facts.bound.tree.find_all(exp.Table)
+        if (table := lake.get((node.db, node.name))) is not None
+    ]
+    return len(named) > len(set(named))
 
 
 def on_external(facts: Facts) -> bool:

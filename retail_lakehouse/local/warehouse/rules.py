@@ -333,17 +333,10 @@ RULES: tuple[Rule, ...] = (
         "set-operation",
         "1.7",
         "has UNION, INTERSECT or EXCEPT",
-        lambda f: any(True for _ in f.nodes(exp.SetOperation)),
+        lambda f: f.has(exp.SetOperation),
     ),
-    _recomputed(
-        "distinct", "1.7", "has DISTINCT", lambda f: any(True for _ in f.nodes(exp.Distinct))
-    ),
-    _recomputed(
-        "window-function",
-        "1.7",
-        "has a window function",
-        lambda f: any(True for _ in f.nodes(exp.Window)),
-    ),
+    _recomputed("distinct", "1.7", "has DISTINCT", lambda f: f.has(exp.Distinct)),
+    _recomputed("window-function", "1.7", "has a window function", lambda f: f.has(exp.Window)),
     _recomputed("subquery", "1.7", "has a subquery or a common table expression", asked.subquery),
     _recomputed(
         "other-aggregate",
@@ -353,6 +346,13 @@ RULES: tuple[Rule, ...] = (
     ),
     _recomputed("grouping-sets", "1.7", "has GROUPING SETS, ROLLUP or CUBE", asked.grouping_sets),
     _recomputed("varbyte", "1.2", "reads a VARBYTE column", asked.varbyte),
+    _recomputed("several-databases", "1.7", "reads several databases", asked.several_databases),
+    _recomputed(
+        "table-twice",
+        "the stand-in folds in the new rows of one table with all rows of the others",
+        "reads an external table more than once",
+        asked.table_twice,
+    ),
     _recomputed(
         "base-is-local",
         "the stand-in keeps no log of changes to local tables",

@@ -29,6 +29,10 @@ BY_CATEGORY = """
     FROM lake.events e INNER JOIN lake.products p ON p.sku = e.sku GROUP BY 1, 2
 """
 TOTAL = "SELECT COUNT(*) AS n, SUM(quantity) AS q, AVG(quantity) AS mean FROM lake.events"
+PAIRS = """
+    SELECT a.store_id, COUNT(*) AS n FROM lake.events a
+    JOIN lake.events b ON b.sku = a.sku GROUP BY 1
+"""
 ROWS = "SELECT event_id, store_id, quantity FROM lake.events WHERE event_type = 'SALE'"
 PACKED = """
     SELECT store_id, sku, MAX(CAST(event_ms AS DECIMAL(38, 0)) * 10000000000000000000000000
@@ -41,6 +45,7 @@ DEFINITIONS = {
     "total": TOTAL,
     "sales": ROWS,
     "packed": PACKED,
+    "pairs": PAIRS,
 }
 
 
@@ -214,6 +219,15 @@ def test_a_joined_dimension_that_changed_is_recomputed(ask: Asker, lake: TinyLak
     refresh(ask, "by_category")
     assert ask.last_refresh() == RECOMPUTED
     assert same(ask, "by_category")
+
+
+def test_a_table_joined_with_itself_is_recomputed(ask: Asker, lake: TinyLake) -> None:
+    create(ask, "pairs")
+    assert ask.state("pairs") == 0
+    lake.land(30)
+    refresh(ask, "pairs")
+    assert ask.last_refresh() == RECOMPUTED
+    assert same(ask, "pairs")
 
 
 def test_an_expired_base_costs_a_delta_by_offsets(hourly: Asker, lake: TinyLake) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from retail_lakehouse.local.warehouse.engine import Engine
@@ -68,6 +69,12 @@ RECOMPUTED: dict[str, str] = {
     "other-aggregate": "SELECT store_id, MEDIAN(quantity) AS m FROM lake.events GROUP BY 1",
     "grouping-sets": "SELECT store_id, COUNT(*) AS n FROM lake.events GROUP BY ROLLUP (store_id)",
     "varbyte": "SELECT sku, raw FROM lake.events",
+    "several-databases": (
+        "SELECT e.sku, n.note FROM lake.events e JOIN elsewhere.notes n ON n.sku = e.sku"
+    ),
+    "table-twice": (
+        "SELECT a.sku, b.store_id FROM lake.events a JOIN lake.events b ON b.event_id = a.event_id"
+    ),
     "base-is-local": "SELECT a FROM mart.small",
 }
 MORE_RECOMPUTED = (
@@ -77,6 +84,10 @@ MORE_RECOMPUTED = (
     "SELECT sku FROM lake.events EXCEPT SELECT sku FROM lake.products",
     "SELECT e.sku FROM lake.events e FULL JOIN lake.products p ON p.sku = e.sku",
     "SELECT sku FROM lake.events WHERE sku IN (SELECT sku FROM lake.products)",
+    "SELECT a.sku FROM lake.events a, lake.events b WHERE b.event_id = a.event_id",
+    "SELECT a.sku FROM lake.events a JOIN same_lake.events b ON b.event_id = a.event_id",
+    "SELECT a.store_id, COUNT(*) AS n FROM lake.events a JOIN lake.products p ON p.sku = a.sku "
+    "JOIN lake.events b ON b.event_id = a.event_id GROUP BY 1",
     "SELECT LISTAGG(sku, ',') AS s FROM lake.events",
     "SELECT STDDEV(quantity) AS s FROM lake.events",
     "SELECT PERCENTILE_CONT(0.5) WITHIN GROUP (ORDER BY quantity) AS p FROM lake.events",
@@ -111,6 +122,9 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> TinyLake:
     # pyiceberg writes no version 3 yet; Spark does.
     metadata = Path(newer.metadata_location.removeprefix("file://"))
     metadata.write_text(metadata.read_text().replace('"format-version":2', '"format-version":3'))
+    tiny.catalog.create_namespace("other_db")
+    notes = pa.schema([("sku", pa.string()), ("note", pa.string())])
+    tiny.catalog.create_table(("other_db", "notes"), notes)
     return tiny
 
 
@@ -120,6 +134,8 @@ def warehouse(lake: TinyLake) -> Iterator[Engine]:
     ask = Asker(Session(engine, 1))
     ask.do(
         "CREATE EXTERNAL SCHEMA lake FROM DATA CATALOG DATABASE 'retail_db' IAM_ROLE default",
+        "CREATE EXTERNAL SCHEMA same_lake FROM DATA CATALOG DATABASE 'retail_db' IAM_ROLE default",
+        "CREATE EXTERNAL SCHEMA elsewhere FROM DATA CATALOG DATABASE 'other_db' IAM_ROLE default",
         "CREATE SCHEMA mart",
         "CREATE TABLE mart.small (a INT)",
         "CREATE VIEW mart.plain AS SELECT a FROM mart.small",
