@@ -164,7 +164,15 @@ def bind(text: str, names: Names, parameter_types: Sequence[str | None] = ()) ->
     Raises:
         WarehouseError: a syntax error (42601), an unknown relation (42P01) or column (42703).
     """
-    tree = _query(text)
+    return bind_query(_query(text), names, parameter_types)
+
+
+def bind_query(tree: exp.Query, names: Names, parameter_types: Sequence[str | None] = ()) -> Bound:
+    """Like `bind`, of a query that was parsed as a part of a statement. The tree is used up.
+
+    Raises:
+        WarehouseError: as `bind`.
+    """
     output_names = _output_names(tree)
     _type_parameters(tree, parameter_types)
     named: dict[Name, Resolved] = {}

@@ -18,6 +18,7 @@ from retail_lakehouse.local.warehouse.binding import (
     Relation,
     Resolved,
     bind,
+    bind_query,
     name_of,
     real_tables,
 )
@@ -273,11 +274,12 @@ def _grant(session: Session, statement: Statement) -> None:
                 registry.remove_grant(session.cursor, *arguments)
 
 
-def create_table(session: Session, tree: exp.Expr, name: Name) -> None:
+def create_table(session: Session, statement: Statement, tree: exp.Expr, name: Name) -> None:
     """CREATE TABLE with columns or AS SELECT; distribution and encoding change nothing here.
 
     Raises:
-        WarehouseError: the name is taken, or a column is of a kind that is not kept here.
+        WarehouseError: the name is taken, a column is of a kind that is not kept here, or Redshift
+            refuses the query.
     """
     temporary = tree.find(exp.TemporaryProperty) is not None
     with _own_transaction(session):
@@ -293,7 +295,8 @@ def create_table(session: Session, tree: exp.Expr, name: Name) -> None:
         )
         query = tree.args.get("expression")
         if isinstance(query, exp.Query):
-            bound = bind(query.sql(dialect="redshift"), session.names())
+            bound = bind_query(query.copy(), session.names())
+            rules.refuse(Facts(statement, bound), bound=True)
             sources = {f"{t.database}.{t.name}": scan(t) for t in bound.external}
             session.cursor.execute(
                 f"{head} AS {refresh.clock_filled(fill(compile_query(bound).text, sources))}"

@@ -70,20 +70,47 @@ _WITHOUT_PARENTHESES = frozenset(
 _INCREMENTAL_AGGREGATES = (exp.Sum, exp.Count, exp.Min, exp.Max, exp.Avg)
 
 
+_CALLING = frozenset(
+    {Kind.QUERY, Kind.CREATE_VIEW, Kind.CREATE_MATERIALIZED_VIEW, Kind.CREATE_TABLE}
+    | {Kind.INSERT, Kind.UPDATE, Kind.DELETE}
+)
+
+
 def unknown_functions(facts: Facts) -> list[str]:
     """The functions that the text calls and Redshift does not have."""
-    if facts.statement.kind not in (Kind.QUERY, Kind.CREATE_VIEW, Kind.CREATE_MATERIALIZED_VIEW):
+    if facts.statement.kind not in _CALLING:
         return []
     tokens = facts.statement.script.tokens
     return [
-        token.text.lower()
-        for position, token in enumerate(tokens[:-1])
-        if tokens[position + 1].token_type == TokenType.L_PAREN
+        tokens[position].text.lower()
+        for position in range(_past_target(facts.statement), len(tokens) - 1)
+        if _calls_unknown(tokens, position)
+    ]
+
+
+def _past_target(statement: Statement) -> int:
+    """Where calls may begin: before it, what stands before a parenthesis is a table or a type."""
+    tokens = statement.script.tokens
+    if statement.kind is Kind.CREATE_TABLE:
+        as_words = (i for i, t in enumerate(tokens) if t.token_type == TokenType.ALIAS)
+        return next(as_words, len(tokens))
+    if statement.kind is not Kind.INSERT:
+        return 0
+    end = len(("INSERT", "INTO", "name"))
+    while end < len(tokens) and tokens[end].token_type == TokenType.DOT:
+        end += 2
+    return end
+
+
+def _calls_unknown(tokens: Sequence[Token], position: int) -> bool:
+    token = tokens[position]
+    return (
+        tokens[position + 1].token_type == TokenType.L_PAREN
         and token.token_type not in (TokenType.STRING, TokenType.IDENTIFIER, TokenType.NUMBER)
         and token.text.replace("_", "a").isalnum()
         and token.text.lower() not in functions.KNOWN
         and not _lists_columns(tokens, position)
-    ]
+    )
 
 
 def _lists_columns(tokens: Sequence[Token], position: int) -> bool:

@@ -56,8 +56,8 @@ class Rule:
 
 _VIEW = frozenset({Kind.CREATE_VIEW})
 _MV = frozenset({Kind.CREATE_MATERIALIZED_VIEW})
-_READS = frozenset({Kind.QUERY, Kind.INSERT, Kind.CREATE_TABLE})
 _WRITES = frozenset({Kind.INSERT, Kind.DELETE, Kind.UPDATE})
+_READS = _WRITES | {Kind.QUERY, Kind.CREATE_TABLE}
 _USER_DATA = (
     Relation.LOCAL,
     Relation.TEMPORARY,

@@ -357,7 +357,8 @@ class Session:
         raise AssertionError("unreachable")
 
     def _explain(self, prepared: Prepared, values: Sequence[object]) -> Result:
-        inner = Prepared(read(prepared.statement.query), prepared.oids)
+        # Prepared as it would be without EXPLAIN, so that the same is refused.
+        inner = self.prepare(prepared.statement.query, prepared.oids)
         names = self.names()
         compiled = self._compile(inner, names)
         text = self.filled(compiled.text, compiled, names)

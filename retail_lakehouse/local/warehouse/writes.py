@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from retail_lakehouse.local.warehouse import datatypes, definitions, rules
-from retail_lakehouse.local.warehouse.binding import bind, name_of
+from retail_lakehouse.local.warehouse.binding import Bound, bind_query, name_of
 from retail_lakehouse.local.warehouse.dialect import parse, sql, to_duckdb
 from retail_lakehouse.local.warehouse.errors import WarehouseError, undefined_table
 from retail_lakehouse.local.warehouse.facts import Facts
@@ -28,7 +28,8 @@ def run(session: Session, prepared: Prepared, values: Sequence[object]) -> str:
     """Runs the statement; returns its tag.
 
     Raises:
-        WarehouseError: the table is not there or not ours to change, or the values do not fit.
+        WarehouseError: the table is not there or not ours to change, the values do not fit, or
+            Redshift refuses the query.
     """
     tree = parse(prepared.statement.script.text)
     target = tree.find(exp.Table)
@@ -38,17 +39,19 @@ def run(session: Session, prepared: Prepared, values: Sequence[object]) -> str:
     name = name_of(target, session.engine.settings.database)
     resolved = names.find(name)
     rules.refuse(Facts(prepared.statement, target=resolved), bound=False)
-    rules.refuse(Facts(prepared.statement, target=resolved), bound=True)
     if prepared.statement.kind is Kind.CREATE_TABLE:
-        definitions.create_table(session, tree, name)
+        definitions.create_table(session, prepared.statement, tree, name)
         return "CREATE TABLE"
     if resolved is None:
         raise undefined_table(str(name))
-    target.replace(exp.table_(resolved.name.name, db=resolved.name.schema, quoted=True))
-    query = tree.args.get("expression")
-    if isinstance(tree, exp.Insert) and isinstance(query, exp.Select | exp.SetOperation):
+    read = _query_of(tree)
+    bound: Bound | None = None
+    if read is not None:
         types = [datatypes.PARAMETER_TYPES.get(oid) for oid in prepared.oids]
-        bound = bind(query.sql(dialect="redshift"), names, types)
+        bound = bind_query(read, names, types)
+        rules.refuse(Facts(prepared.statement, bound, resolved), bound=True)
+    target.replace(exp.table_(resolved.name.name, db=resolved.name.schema, quoted=True))
+    if isinstance(tree, exp.Insert) and bound is not None:
         compiled = compile_query(bound)
         tree.set("expression", None)
         text = f"{sql(tree)} {session.filled(compiled.text, compiled, names)}"
@@ -61,6 +64,26 @@ def run(session: Session, prepared: Prepared, values: Sequence[object]) -> str:
     count = done[0] if done else 0
     kind = prepared.statement.kind.value
     return f"INSERT 0 {count}" if kind == "INSERT" else f"{kind} {count}"
+
+
+def _query_of(tree: exp.Expr) -> exp.Query | None:
+    """What the statement reads, as a query of its own: Redshift refuses the same in both."""
+    if isinstance(tree, exp.Insert):
+        query = tree.args.get("expression")
+        return query.copy() if isinstance(query, exp.Query) else None
+    if isinstance(tree, exp.Update):
+        values = [assignment.expression.copy() for assignment in tree.expressions]
+        origin = tree.args.get("from_")
+        others = [origin.this] if origin else []
+    elif isinstance(tree, exp.Delete):
+        values, others = [], tree.args.get("using") or []
+    else:
+        return None
+    selected = exp.select(*(values or [exp.Literal.number(1)])).from_(tree.this.copy())
+    for other in others:
+        selected = selected.join(other.copy(), join_type="cross")
+    where = tree.args.get("where")
+    return selected.where(where.this.copy()) if where else selected
 
 
 def analyze(session: Session, statement: Statement) -> None:

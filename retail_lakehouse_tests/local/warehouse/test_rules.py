@@ -175,6 +175,78 @@ def test_what_redshift_refuses_is_refused(furnished: Asker, rule_id: str) -> Non
     assert refused.value.detail == f"rule {rule_id}, {rule.source}"
 
 
+AS_IN_A_SELECT = (
+    "unknown-function",
+    "time-travel",
+    "integer-to-timestamp",
+    "leader-node-function-on-tables",
+)
+
+
+def _refusal(ask: Asker, text: str) -> tuple[str, str]:
+    with pytest.raises(WarehouseError) as refused:
+        ask.rows(text)
+    return refused.value.message, refused.value.sqlstate
+
+
+def _of_rule(rule_id: str) -> tuple[str, str]:
+    rule = next(rule for rule in RULES if rule.rule_id == rule_id)
+    return rule.message, rule.sqlstate
+
+
+@pytest.mark.parametrize("rule_id", AS_IN_A_SELECT)
+@pytest.mark.parametrize(
+    "around",
+    [
+        "EXPLAIN {}",
+        "CREATE TABLE mart.made AS {}",
+        "CREATE TEMP TABLE made AS {}",
+        "INSERT INTO mart.small {}",
+        "INSERT INTO mart.small (a) {}",
+        "INSERT INTO mart.small ({})",
+    ],
+)
+def test_what_a_select_refuses_is_refused_around_it(
+    furnished: Asker, rule_id: str, around: str
+) -> None:
+    assert _refusal(furnished, around.format(REFUSED[rule_id])) == _of_rule(rule_id)
+
+
+@pytest.mark.parametrize(
+    ("rule_id", "text"),
+    [
+        ("unknown-function", "INSERT INTO mart.small VALUES (list_sort(1))"),
+        ("unknown-function", "UPDATE mart.small SET a = list_sort(a)"),
+        ("unknown-function", "DELETE FROM mart.small WHERE list_sort(a) = 1"),
+        ("integer-to-timestamp", "UPDATE mart.small SET a = 1 WHERE a::timestamp > GETDATE()"),
+        ("integer-to-timestamp", "DELETE FROM mart.small WHERE a::timestamp > GETDATE()"),
+        ("leader-node-function-on-tables", "UPDATE mart.small SET a = ASCII('x')"),
+        (
+            "leader-node-function-on-tables",
+            "DELETE FROM mart.small USING lake.events e WHERE a = ASCII(e.sku)",
+        ),
+    ],
+)
+def test_what_a_select_refuses_is_refused_where_rows_change(
+    furnished: Asker, rule_id: str, text: str
+) -> None:
+    assert _refusal(furnished, text) == _of_rule(rule_id)
+
+
+def test_where_rows_change_what_redshift_takes_is_taken(furnished: Asker) -> None:
+    furnished.do(
+        "CREATE TEMP TABLE mine (a INT, b VARCHAR(9) DEFAULT UPPER('x'), t TIMESTAMP)",
+        "INSERT INTO mine (a, t) (SELECT quantity, event_ts FROM lake.events WHERE quantity > 0)",
+        "INSERT INTO mine (a, b) VALUES (1, UPPER('new')), (2, DEFAULT)",
+        "UPDATE mine SET b = 'gone', t = GETDATE() WHERE a = 2",
+        "UPDATE mine SET b = LOWER(b) FROM mart.small s WHERE mine.a = s.a",
+        "DELETE FROM mine WHERE t IS NOT NULL OR a > (SELECT MAX(s.a) FROM mart.small s)",
+        "EXPLAIN SELECT LEN(sku) FROM lake.events",
+    )
+    assert furnished.rows("SELECT a, b FROM mine") == [(1, "NEW")]
+    furnished.do("DROP TABLE mine")
+
+
 @pytest.mark.parametrize("rule_id", sorted(RECOMPUTED))
 def test_what_redshift_recomputes_has_state_0(furnished: Asker, rule_id: str) -> None:
     rule = next(rule for rule in RULES if rule.rule_id == rule_id)
