@@ -29,6 +29,7 @@ from retail_lakehouse.local.warehouse.errors import (
     undefined_schema,
 )
 from retail_lakehouse.local.warehouse.facts import Facts
+from retail_lakehouse.local.warehouse.identifiers import quoted
 from retail_lakehouse.local.warehouse.refreshing import run_refresh
 from retail_lakehouse.local.warehouse.registry import MaterializedView, PlainView
 from retail_lakehouse.local.warehouse.statements import Kind, Name, Statement
@@ -104,7 +105,7 @@ def _drop_schema(session: Session, statement: Statement) -> None:
         for plain_view in plain:
             registry.drop_plain_view(session.cursor, plain_view.name)
         ending = "CASCADE" if statement.has("cascade") else "RESTRICT"
-        session.cursor.execute(f'DROP SCHEMA "{name}" {ending}')
+        session.cursor.execute(f"DROP SCHEMA {quoted(name)} {ending}")
 
 
 def _place(session: Session, name: Name) -> Name:
@@ -138,7 +139,7 @@ def _create_view(session: Session, statement: Statement) -> None:
             raise WarehouseError("42701", "a column name is specified more than once")
         text = statement.query if late else _fixed(session, tree, bound)
         if statement.columns:
-            listed = ", ".join(f'"{c}"' for c in statement.columns)
+            listed = ", ".join(map(quoted, statement.columns))
             text = f"SELECT * FROM ({text}) AS listed ({listed})"  # noqa: S608 - identifiers
         # Says now what a reader would find out later.
         probe = bind(text, session.names())
@@ -161,7 +162,7 @@ def _fixed(session: Session, tree: exp.Query, bound: Bound) -> str:
     text = tree.sql(dialect="redshift")
     if "*" not in bound.output_names:
         return text
-    columns = ", ".join(f'"{s.alias_or_name}"' for s in bound.tree.selects)
+    columns = ", ".join(quoted(s.alias_or_name) for s in bound.tree.selects)
     return f"SELECT {columns} FROM ({text}) AS fixed"  # noqa: S608 - identifiers
 
 
@@ -185,7 +186,7 @@ def _drop_table(session: Session, statement: Statement) -> None:
         if found.kind not in (Relation.LOCAL, Relation.TEMPORARY):
             raise WarehouseError("42809", f'"{found.name}" is not a table')
         _drop_dependents(session, statement, found.name)
-        session.cursor.execute(f'DROP TABLE "{found.name.schema}"."{found.name.name}"')
+        session.cursor.execute(f"DROP TABLE {quoted(found.name.schema, found.name.name)}")
 
 
 def _drop_dependents(session: Session, statement: Statement, name: Name) -> None:
@@ -289,9 +290,9 @@ def create_table(session: Session, statement: Statement, tree: exp.Expr, name: N
                 return
             raise WarehouseError("42P07", f'relation "{place}" already exists')
         head = (
-            f'CREATE TEMP TABLE "{place.name}"'
+            f"CREATE TEMP TABLE {quoted(place.name)}"
             if temporary
-            else f'CREATE TABLE "{place.schema}"."{place.name}"'
+            else f"CREATE TABLE {quoted(place.schema, place.name)}"
         )
         query = tree.args.get("expression")
         if isinstance(query, exp.Query):
@@ -308,7 +309,7 @@ def create_table(session: Session, statement: Statement, tree: exp.Expr, name: N
 
 def _column(column: exp.ColumnDef) -> str:
     kept = (exp.NotNullColumnConstraint, exp.DefaultColumnConstraint)
-    parts = [f'"{column.name.lower()}"', sql(column.kind)] if column.kind else []
+    parts = [quoted(column.name.lower()), sql(column.kind)] if column.kind else []
     for constraint in column.args.get("constraints") or ():
         if isinstance(constraint.kind, exp.GeneratedAsIdentityColumnConstraint):
             raise not_supported("IDENTITY columns are not kept by the local stand-in")

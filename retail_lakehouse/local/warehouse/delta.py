@@ -13,6 +13,7 @@ from enum import StrEnum
 import duckdb
 
 from retail_lakehouse.contracts.mark import Mark
+from retail_lakehouse.local.warehouse.identifiers import quoted
 from retail_lakehouse.local.warehouse.lake import NAME_MAPPING, Lake, LakeTable, Snapshot
 from retail_lakehouse.local.warehouse.paths import local_path
 from retail_lakehouse.local.warehouse.registry import Base
@@ -179,7 +180,7 @@ def files_source(
 
 def scan_nothing(table: LakeTable) -> str:
     """A FROM item with the table's columns and no row."""
-    columns = ", ".join(f'NULL::{c.duckdb_type} AS "{c.name}"' for c in table.columns)
+    columns = ", ".join(f"NULL::{c.duckdb_type} AS {quoted(c.name)}" for c in table.columns)
     return f"(SELECT {columns} WHERE false)"
 
 

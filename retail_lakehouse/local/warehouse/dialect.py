@@ -21,6 +21,7 @@ from sqlglot.parsers.redshift import RedshiftParser
 from sqlglot.tokenizer_core import Token, TokenType
 
 from retail_lakehouse.local.warehouse.errors import WarehouseError
+from retail_lakehouse.local.warehouse.identifiers import checked
 from retail_lakehouse.local.warehouse.inference import (
     FLOATS,
     INTEGERS,
@@ -109,15 +110,22 @@ def parse(text: str) -> exp.Expr:
     """One statement's tree.
 
     Raises:
-        WarehouseError: it is no SQL that Redshift knows (42601).
+        WarehouseError: it is no SQL that Redshift knows (42601), or a name in it is one that the
+            stand-in does not take (42602).
     """
     try:
         tree = sqlglot.parse_one(_typed_literals_closed(text), dialect=WarehouseRedshift)
     except SqlglotError as error:
         raise WarehouseError("42601", f"syntax error: {_first_line(error)}") from None
+    for name in tree.find_all(exp.Identifier, exp.Var):
+        checked(name.name)
+        # A quoted name is a word to sqlglot where it expects one, and is written without quotes.
+        if isinstance(name, exp.Var) and not _WORDS.fullmatch(name.name):
+            raise WarehouseError("42601", f"syntax error at or near {name.name!r}")
     return tree
 
 
+_WORDS = re.compile(r"[\w ]+")
 _LITERAL_TYPES = frozenset({"TIMESTAMP", "DATE", "TIME", "TIMESTAMPTZ"})
 
 

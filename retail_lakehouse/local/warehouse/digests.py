@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 
 from retail_lakehouse.local.warehouse import registry
+from retail_lakehouse.local.warehouse.identifiers import quoted
 from retail_lakehouse.local.warehouse.store import statement_text
 from retail_lakehouse.local.warehouse.translation import literal
 
@@ -36,8 +37,8 @@ def _digest(cursor: duckdb.DuckDBPyConnection, view: registry.MaterializedView) 
     filled = {
         "{view_id}": str(view.view_id),
         "{columns}": literal(json.dumps([list(column) for column in columns])),
-        "{row}": ", ".join(f'"{name}"::{kind}' for name, kind in columns),
-        "{view}": f'"{view.name.schema}"."{view.name.name}"',
+        "{row}": ", ".join(f"{quoted(name)}::{kind}" for name, kind in columns),
+        "{view}": quoted(view.name.schema, view.name.name),
     }
     text = statement_text("view_digest")
     for gap, value in filled.items():

@@ -54,11 +54,12 @@ def _called(statement: Statement) -> list[str]:
     found: list[str] = []
     tokens = statement.script.tokens
     for token, following in zip(tokens, [*tokens[1:], None], strict=True):
-        if token.token_type in (TokenType.STRING, TokenType.IDENTIFIER, TokenType.NUMBER):
+        if token.token_type in (TokenType.STRING, TokenType.NUMBER):
             continue
         name = token.text.lower()
         opens = following is not None and following.token_type == TokenType.L_PAREN
-        if opens or name in _WITHOUT_PARENTHESES:
+        is_quoted = token.token_type == TokenType.IDENTIFIER
+        if opens or (name in _WITHOUT_PARENTHESES and not is_quoted):
             found.append(name)
     return found
 
@@ -89,9 +90,9 @@ def unknown_functions(facts: Facts) -> list[str]:
 
 
 def _past_target(statement: Statement) -> int:
-    """Where calls may begin: before it, what stands before a parenthesis is a table or a type."""
+    """Where calls may begin: earlier, what stands before a parenthesis is a relation or a type."""
     tokens = statement.script.tokens
-    if statement.kind is Kind.CREATE_TABLE:
+    if statement.kind in (Kind.CREATE_TABLE, Kind.CREATE_VIEW, Kind.CREATE_MATERIALIZED_VIEW):
         as_words = (i for i, t in enumerate(tokens) if t.token_type == TokenType.ALIAS)
         return next(as_words, len(tokens))
     if statement.kind is not Kind.INSERT:
@@ -106,7 +107,7 @@ def _calls_unknown(tokens: Sequence[Token], position: int) -> bool:
     token = tokens[position]
     return (
         tokens[position + 1].token_type == TokenType.L_PAREN
-        and token.token_type not in (TokenType.STRING, TokenType.IDENTIFIER, TokenType.NUMBER)
+        and token.token_type not in (TokenType.STRING, TokenType.NUMBER)
         and token.text.replace("_", "a").isalnum()
         and token.text.lower() not in functions.KNOWN
         and not _lists_columns(tokens, position)

@@ -14,6 +14,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 
 from retail_lakehouse.local.warehouse.dialect import Script, tokenize, with_named_parameters
 from retail_lakehouse.local.warehouse.errors import WarehouseError
+from retail_lakehouse.local.warehouse.identifiers import checked
 from retail_lakehouse.local.warehouse.statements import Kind, Name, Statement
 
 
@@ -105,7 +106,7 @@ class _Reader:
         if not quoted and not token.text.replace("_", "a").replace("$", "a").isalnum():
             self._at -= 1
             raise self.syntax_error()
-        return token.text.lower()
+        return checked(token.text.lower())
 
     def name(self) -> Name:
         parts = [self.identifier()]

@@ -23,6 +23,7 @@ from retail_lakehouse.local.warehouse.delta import Change, Delta
 from retail_lakehouse.local.warehouse.dialect import tokenize
 from retail_lakehouse.local.warehouse.errors import WarehouseError, from_duckdb
 from retail_lakehouse.local.warehouse.facts import Facts
+from retail_lakehouse.local.warehouse.identifiers import quoted
 from retail_lakehouse.local.warehouse.lake import LakeTable
 from retail_lakehouse.local.warehouse.registry import Base, MaterializedView
 from retail_lakehouse.local.warehouse.statements import Kind, Name, Statement
@@ -234,7 +235,8 @@ def clock_filled(text: str) -> str:
 
 def _read_from(cursor: duckdb.DuckDBPyConnection, view: MaterializedView, shape: Shape) -> None:
     read = shape.read_text.replace(SEGMENTS, view.segment_table)
-    cursor.execute(f'CREATE OR REPLACE VIEW "{view.name.schema}"."{view.name.name}" AS {read}')
+    shown = quoted(view.name.schema, view.name.name)
+    cursor.execute(f"CREATE OR REPLACE VIEW {shown} AS {read}")
 
 
 def refresh(

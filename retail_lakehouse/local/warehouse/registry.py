@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 
+from retail_lakehouse.local.warehouse.identifiers import quoted
 from retail_lakehouse.local.warehouse.statements import Name
 from retail_lakehouse.local.warehouse.store import statement_text
 
@@ -69,7 +70,7 @@ class MaterializedView:
 
 def create_schema(cursor: duckdb.DuckDBPyConnection, name: str) -> None:
     """Makes a schema for tables and views; it must not exist."""
-    cursor.execute(f'CREATE SCHEMA "{name}"')
+    cursor.execute(f"CREATE SCHEMA {quoted(name)}")
 
 
 def schemas(cursor: duckdb.DuckDBPyConnection) -> list[str]:
@@ -219,7 +220,7 @@ def put_materialized_view(cursor: duckdb.DuckDBPyConnection, view: MaterializedV
 
 def drop_materialized_view(cursor: duckdb.DuckDBPyConnection, view: MaterializedView) -> None:
     """Removes a materialized view with its rows."""
-    cursor.execute(f'DROP VIEW IF EXISTS "{view.name.schema}"."{view.name.name}"')
+    cursor.execute(f"DROP VIEW IF EXISTS {quoted(view.name.schema, view.name.name)}")
     cursor.execute(f"DROP TABLE IF EXISTS {view.segment_table}")
     cursor.execute("DELETE FROM bookkeeping.materialized_views WHERE view_id = ?", [view.view_id])
 

@@ -11,6 +11,7 @@ from sqlglot import exp
 
 from retail_lakehouse.local.warehouse.binding import Bound, Relation, real_tables
 from retail_lakehouse.local.warehouse.dialect import sql, to_duckdb
+from retail_lakehouse.local.warehouse.identifiers import quoted
 from retail_lakehouse.local.warehouse.lake import LakeTable
 
 SYSTEM_ROWS = "system_"
@@ -51,7 +52,7 @@ def scan(table: LakeTable) -> str:
     """All rows of an external table at its current snapshot."""
     if table.current_id is None:
         # Nothing was ever written: DuckDB's scan needs a snapshot.
-        columns = ", ".join(f'NULL::{c.duckdb_type} AS "{c.name}"' for c in table.columns)
+        columns = ", ".join(f"NULL::{c.duckdb_type} AS {quoted(c.name)}" for c in table.columns)
         return f"(SELECT {columns} WHERE false)"
     return f"iceberg_scan({literal(table.metadata_location)})"
 

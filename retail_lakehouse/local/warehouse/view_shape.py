@@ -16,6 +16,7 @@ from sqlglot import exp
 from retail_lakehouse.local.warehouse.binding import Bound
 from retail_lakehouse.local.warehouse.dialect import RAW, exact_quotient, sql, to_duckdb
 from retail_lakehouse.local.warehouse.errors import WarehouseError
+from retail_lakehouse.local.warehouse.identifiers import quoted
 from retail_lakehouse.local.warehouse.inference import FLOATS, digits_of, is_decimal, kind_of
 from retail_lakehouse.local.warehouse.translation import segment_text
 
@@ -42,7 +43,7 @@ class Shape:
 def whole_shape(bound: Bound, columns: tuple[str, ...]) -> Shape:
     """A view whose rows are kept as they are: recomputed in full, or a plain selection."""
     text = segment_text(_renamed(bound.tree, columns), bound)
-    listed = ", ".join(f'"{c}"' for c in columns)
+    listed = ", ".join(map(quoted, columns))
     read = f"SELECT {listed} FROM {SEGMENTS}"  # noqa: S608 - names were checked by the binder
     return Shape(text, read, None, (), _fingerprint("whole", text))
 
