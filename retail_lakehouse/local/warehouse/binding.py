@@ -79,18 +79,19 @@ class Names:
         if name.schema in ("", "pg_catalog") and name.name in self.system:
             columns = tuple(self.system[name.name])
             return Resolved(Name("pg_catalog", name.name), Relation.SYSTEM, columns)
-        candidates = (name.schema,) if name.schema else self.search_path
-        for schema in candidates:
-            found = self._in_schema(Name(schema, name.name))
-            if found is not None:
-                return found
         if not name.schema:
+            # Before the search path, as Redshift does: a temporary table hides what it is named as.
             temporary = registry.local_columns(self.cursor, Name("main", name.name))
             if temporary:
                 return Resolved(
                     Name("main", name.name), Relation.TEMPORARY, _redshift_types(temporary)
                 )
-        elif not self.has_schema(name.schema):
+        candidates = (name.schema,) if name.schema else self.search_path
+        for schema in candidates:
+            found = self._in_schema(Name(schema, name.name))
+            if found is not None:
+                return found
+        if name.schema and not self.has_schema(name.schema):
             raise undefined_schema(name.schema)
         raise undefined_table(str(name))
 

@@ -283,6 +283,7 @@ def create_table(session: Session, statement: Statement, tree: exp.Expr, name: N
             refuses the query.
     """
     temporary = tree.find(exp.TemporaryProperty) is not None
+    session.has_temporary |= temporary
     with _own_transaction(session):
         place = Name("main", name.name) if temporary else _place(session, name)
         if session.names().find(place) is not None:

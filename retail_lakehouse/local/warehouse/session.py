@@ -64,6 +64,8 @@ class Session:
     held: list[Name] = field(default_factory=list)
     """Views refreshed in the open transaction: theirs until it ends."""
     changed_catalog: bool = False
+    has_temporary: bool = False
+    """Once it has made a temporary table: its names may stand for what no other session sees."""
     notices: list[str] = field(default_factory=list)
     _transaction_id: int = 0
     _transaction_start: object = None
@@ -258,7 +260,8 @@ class Session:
             rules.refuse(Facts(prepared.statement, bound), bound=True)
             return compile_query(bound)
 
-        if self.changed_catalog:
+        if self.changed_catalog or self.has_temporary:
+            # The cache is every session's, and what this one sees is its own.
             return make()
         key = (
             prepared.statement.script.text,
