@@ -45,6 +45,11 @@ def not_supported(message: str, hint: str = "") -> WarehouseError:
     return WarehouseError("0A000", message, hint)
 
 
+def unreadable(what: str, error: Exception) -> WarehouseError:
+    """The error of a file that is gone or cannot be read."""
+    return WarehouseError("58030", f"{what} cannot read: {error}")
+
+
 _BY_TYPE: tuple[tuple[type[duckdb.Error], str], ...] = (
     (duckdb.ParserException, "42601"),
     (duckdb.SyntaxException, "42601"),
@@ -74,6 +79,13 @@ def from_duckdb(error: duckdb.Error) -> WarehouseError:
         if isinstance(error, kind):
             return WarehouseError(sqlstate, message)
     return WarehouseError("XX000", message)
+
+
+def for_client(error: duckdb.Error | OSError) -> WarehouseError:
+    """The client's view of what a statement met in DuckDB or on the disk."""
+    if isinstance(error, duckdb.Error):
+        return from_duckdb(error)
+    return unreadable("the statement", error)
 
 
 def _binder_state(text: str) -> str:

@@ -12,9 +12,12 @@ from threading import Lock
 _KEPT = 100_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
-    """One statement that has ended; times UTC, `elapsed_us` in microseconds."""
+    """One statement that has ended; times UTC, `elapsed_us` in microseconds.
+
+    `returned_rows` grows while the client fetches, and a fetch may still fail.
+    """
 
     query_id: int
     label: str
@@ -28,6 +31,10 @@ class Entry:
     returned_rows: int
     error: str
     text: str
+
+    def fail(self, error: BaseException) -> None:
+        """Notes that the rows did not all come."""
+        self.status, self.error = "failed", str(error) or repr(error)
 
 
 class QueryHistory:

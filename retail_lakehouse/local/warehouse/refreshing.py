@@ -15,7 +15,7 @@ import duckdb
 
 from retail_lakehouse.local.warehouse import refresh, registry, rules
 from retail_lakehouse.local.warehouse.base_types import TypeChangedError
-from retail_lakehouse.local.warehouse.errors import WarehouseError, from_duckdb
+from retail_lakehouse.local.warehouse.errors import WarehouseError, from_duckdb, unreadable
 from retail_lakehouse.local.warehouse.facts import Facts
 from retail_lakehouse.local.warehouse.registry import MaterializedView
 from retail_lakehouse.local.warehouse.statements import Name, Statement
@@ -51,7 +51,10 @@ def run_refresh(session: Session, statement: Statement) -> None:
         # The view stays ours until the transaction ends; the refresh is lost with a rollback.
         if name not in session.held:
             session.held.append(name)
-        _refresh_once(session, name, started, clock)
+        try:
+            _refresh_once(session, name, started, clock)
+        except (OSError, duckdb.IOException) as error:
+            raise unreadable(f"refresh of {name}", error) from error
         return
     try:
         view = _refresh_in_own_transaction(session, name, started, clock)
@@ -74,7 +77,7 @@ def _refresh_in_own_transaction(
             roll_back(session.cursor)
             if attempt + 1 == _ATTEMPTS:
                 _fail(session, name, refresh.FAILED_INTERNAL, started, clock)
-                raise WarehouseError("58030", f"refresh of {name} cannot read: {error}") from error
+                raise unreadable(f"refresh of {name}", error) from error
         except (WarehouseError, duckdb.Error) as error:
             roll_back(session.cursor)
             status, broken_state = _failure(error)

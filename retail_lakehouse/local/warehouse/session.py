@@ -24,7 +24,7 @@ from retail_lakehouse.local.warehouse.dialect import (
     SESSION_VERSION,
 )
 from retail_lakehouse.local.warehouse.engine import Engine
-from retail_lakehouse.local.warehouse.errors import WarehouseError, from_duckdb
+from retail_lakehouse.local.warehouse.errors import WarehouseError, for_client, from_duckdb
 from retail_lakehouse.local.warehouse.facts import Facts
 from retail_lakehouse.local.warehouse.grammar import read
 from retail_lakehouse.local.warehouse.history import Entry
@@ -138,37 +138,41 @@ class Session:
         started, clock = self.engine.now(), time.monotonic()
         query_id = self.engine.history.next_id()
         failure = ""
+        result: Result | None = None
         try:
             self._check_not_failed(statement)
             if statement.kind not in TRANSACTION:
                 self.engine.wake()
-            return self._run(prepared, values)
-        except duckdb.Error as error:
-            known = from_duckdb(error)
+            result = self._run(prepared, values)
+            return result
+        except (duckdb.Error, OSError) as error:
+            known = for_client(error)
             failure = str(known)
             self._fail()
             raise known from error
-        except WarehouseError as error:
-            failure = str(error)
+        except BaseException as error:
+            # What nobody foresaw too: the history must not call it a success.
+            failure = str(error) or repr(error)
             self._fail()
             raise
         finally:
-            self.engine.history.add(
-                Entry(
-                    query_id=query_id,
-                    label=self.settings.get("query_group", "default"),
-                    transaction_id=self._transaction_id or query_id,
-                    session_id=self.session_id,
-                    query_type=_query_type(statement.kind),
-                    status="failed" if failure else "success",
-                    start_time=started,
-                    end_time=self.engine.now(),
-                    elapsed_us=round((time.monotonic() - clock) * 1_000_000),
-                    returned_rows=0,
-                    error=failure,
-                    text=(statement.original or statement.script.text)[:4000],
-                )
+            entry = Entry(
+                query_id=query_id,
+                label=self.settings.get("query_group", "default"),
+                transaction_id=self._transaction_id or query_id,
+                session_id=self.session_id,
+                query_type=_query_type(statement.kind),
+                status="failed" if failure else "success",
+                start_time=started,
+                end_time=self.engine.now(),
+                elapsed_us=round((time.monotonic() - clock) * 1_000_000),
+                returned_rows=0,
+                error=failure,
+                text=(statement.original or statement.script.text)[:4000],
             )
+            self.engine.history.add(entry)
+            if result is not None:
+                result.entry = entry
 
     def close(self) -> None:
         """Ends the session; an open transaction is rolled back."""

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 
+import duckdb
 import pytest
 
+from retail_lakehouse.local.warehouse import delta, writes
 from retail_lakehouse.local.warehouse.engine import Engine
 from retail_lakehouse.local.warehouse.errors import WarehouseError
 from retail_lakehouse.local.warehouse.session import Session
-from retail_lakehouse_tests.local.warehouse.conftest import Asker
+from retail_lakehouse_tests.local.warehouse.conftest import Asker, TinyLake
 
 
 @pytest.fixture
@@ -47,3 +49,82 @@ def test_a_temporary_table_hides_one_of_the_search_path_from_its_session_only(
         assert ask.value("SELECT a FROM public.t") == 1
     ask.do("UPDATE t SET a = 3", "DROP TABLE t")
     assert ask.value("SELECT a FROM t") == 1
+
+
+def _told(ask: Asker, text: str) -> list[tuple[str, str, int]]:
+    """(status, error, rows) that the history has of the statement, oldest first."""
+    return ask.rows(
+        "SELECT status, error_message, returned_rows FROM sys_query_history "
+        "WHERE query_text = $1 ORDER BY query_id",
+        text,
+    )
+
+
+def test_the_history_counts_the_rows_that_were_fetched(ask: Asker) -> None:
+    text = "SELECT event_id FROM lake.events"
+    assert len(ask.rows(text)) == 200
+    ask.session.execute(ask.session.prepare(text)).fetch(3)
+    assert _told(ask, text) == [("success", "", 200), ("success", "", 3)]
+    ask.do("CREATE TABLE mart.t (a INT)")
+    assert _told(ask, "CREATE TABLE mart.t (a INT)") == [("success", "", 0)]
+    plan = ask.rows("EXPLAIN SELECT 1")
+    assert _told(ask, "EXPLAIN SELECT 1") == [("success", "", len(plan))]
+
+
+def test_a_statement_whose_rows_fail_to_come_is_no_success(ask: Asker, other: Asker) -> None:
+    result = other.session.execute(other.session.prepare("SELECT 41"))
+    other.session.cursor.close()
+    with pytest.raises(duckdb.Error):
+        result.fetch(1)
+    ((status, error, rows),) = _told(ask, "SELECT 41")
+    assert (status, rows) == ("failed", 0)
+    assert error != ""
+
+
+def test_a_failure_that_nobody_foresaw_is_no_success(
+    ask: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(writes, "analyze", broken)
+    ask.do("BEGIN")
+    with pytest.raises(KeyError):
+        ask.rows("ANALYZE")
+    assert ask.session.status == "E"
+    ask.do("ROLLBACK")
+    assert _told(ask, "ANALYZE") == [("failed", "KeyError()", 0)]
+
+
+@pytest.mark.parametrize("before", [[], ["BEGIN"]], ids=["alone", "in a transaction"])
+def test_a_file_that_is_gone_is_told_alike_in_and_outside_a_transaction(
+    ask: Asker, lake: TinyLake, monkeypatch: pytest.MonkeyPatch, before: list[str]
+) -> None:
+    def gone(*_: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory", "m0.avro")
+
+    ask.do("CREATE MATERIALIZED VIEW mart.m AS SELECT sku FROM lake.events")
+    lake.land(5)
+    monkeypatch.setattr(delta, "plan", gone)
+    ask.do(*before)
+    with pytest.raises(WarehouseError, match=r"refresh of mart\.m cannot read.*m0\.avro") as failed:
+        ask.rows("REFRESH MATERIALIZED VIEW mart.m")
+    assert failed.value.sqlstate == "58030"
+    ask.do("ROLLBACK")
+    ((status, error, _),) = _told(ask, "REFRESH MATERIALIZED VIEW mart.m")
+    assert (status, error) == ("failed", str(failed.value))
+    monkeypatch.undo()
+    ask.do("REFRESH MATERIALIZED VIEW mart.m")
+    assert ask.value("SELECT COUNT(*) FROM mart.m") == 205
+
+
+def test_a_file_that_is_gone_in_any_statement_is_an_input_error(
+    ask: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory", "m0.avro")
+
+    monkeypatch.setattr(writes, "analyze", gone)
+    with pytest.raises(WarehouseError, match=r"m0\.avro") as failed:
+        ask.rows("ANALYZE")
+    assert failed.value.sqlstate == "58030"
