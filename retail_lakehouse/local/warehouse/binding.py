@@ -144,13 +144,15 @@ def _redshift_types(columns: list[tuple[str, str]]) -> tuple[tuple[str, str], ..
 class Bound:
     """A query whose names are resolved and whose nodes carry types.
 
-    `relations` are those that the query names itself, `read` also those behind its views.
+    `relations` are those that the query names itself, `read` also those behind its views; `travels`
+    tells whether it names one as of another moment.
     """
 
     tree: exp.Query
     relations: tuple[Resolved, ...]
     read: tuple[Resolved, ...]
     output_names: tuple[str, ...]
+    travels: bool
 
     @property
     def external(self) -> tuple[LakeTable, ...]:
@@ -176,10 +178,13 @@ def bind_query(tree: exp.Query, names: Names, parameter_types: Sequence[str | No
     """
     output_names = _output_names(tree)
     _type_parameters(tree, parameter_types)
+    # Asked before a view's query takes the place of its name, and of what stands behind the name.
+    travels = tree.find(exp.Version, exp.HistoricalData) is not None
     named: dict[Name, Resolved] = {}
     read: dict[Name, Resolved] = {}
     tree = _expand(tree, names, named, read, 0)
-    return Bound(_annotate(tree, read), tuple(named.values()), tuple(read.values()), output_names)
+    relations, behind = tuple(named.values()), tuple(read.values())
+    return Bound(_annotate(tree, read), relations, behind, output_names, travels)
 
 
 def _query(text: str) -> exp.Query:

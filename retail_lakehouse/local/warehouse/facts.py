@@ -260,11 +260,3 @@ def on_external(facts: Facts) -> bool:
     """True when the relation is a materialized view over external tables."""
     view = facts.target.materialized if facts.target else None
     return view is not None and bool(view.base)
-
-
-def words_in(facts: Facts, *words: str) -> bool:
-    """True when the words stand in the text, one after the other."""
-    written = facts.statement.script.words
-    return any(
-        written[i : i + len(words)] == list(words) for i in range(len(written) - len(words) + 1)
-    )

@@ -124,13 +124,9 @@ RULES: tuple[Rule, ...] = (
         "time-travel",
         "3.4",
         "time travel is not supported on Iceberg tables",
-        lambda f: (
-            any(t.args.get("version") or t.args.get("when") for t in f.nodes(exp.Table))
-            or asked.words_in(f, "FOR", "SYSTEM_TIME")
-            or asked.words_in(f, "FOR", "TIMESTAMP", "AS")
-            or asked.words_in(f, "FOR", "VERSION", "AS")
-        ),
+        lambda f: f.bound is not None and f.bound.travels,
         sqlstate="42601",
+        needs_binding=True,
     ),
     _refused(
         "integer-to-timestamp",

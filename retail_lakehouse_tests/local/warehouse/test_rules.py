@@ -247,6 +247,23 @@ def test_where_rows_change_what_redshift_takes_is_taken(furnished: Asker) -> Non
     furnished.do("DROP TABLE mine")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT * FROM lake.events FOR VERSION AS OF 1",
+        "SELECT * FROM lake.events VERSION AS OF 1",
+        "SELECT * FROM lake.events TIMESTAMP AS OF '2026-01-01'",
+        "SELECT * FROM (SELECT sku FROM lake.events FOR SYSTEM_TIME AS OF '2026-01-01') AS t",
+        "SELECT a FROM mart.plain FOR VERSION AS OF 1",
+        "CREATE VIEW mart.example AS SELECT a FROM mart.small VERSION AS OF 1",
+        _mv("SELECT sku FROM lake.events FOR TIMESTAMP AS OF '2026-01-01'"),
+        "DELETE FROM mart.small USING lake.events VERSION AS OF 1 WHERE a = quantity",
+    ],
+)
+def test_every_form_of_time_travel_is_refused(furnished: Asker, text: str) -> None:
+    assert _refusal(furnished, text) == _of_rule("time-travel")
+
+
 @pytest.mark.parametrize("rule_id", sorted(RECOMPUTED))
 def test_what_redshift_recomputes_has_state_0(furnished: Asker, rule_id: str) -> None:
     rule = next(rule for rule in RULES if rule.rule_id == rule_id)
