@@ -38,6 +38,14 @@ _CACHE = Path(os.environ.get(_CACHE_VARIABLE) or Path(__file__).parents[1] / ".l
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _spark_compiles_quickly() -> Iterator[None]:
+    """Spark in tests lives for seconds: Java's second compiler would cost more than it saves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _no_settings_are_told() -> Iterator[None]:
     """Whatever settings the developer's shell has, tests see the defaults."""
     with pytest.MonkeyPatch.context() as patch:
