@@ -12,7 +12,7 @@ import psutil  # type: ignore[import-untyped]
 
 from retail_lakehouse.loopback import LOOPBACK
 
-_SERVER_PORTS = (20_000, 32_768)
+_SERVER_PORTS = (10_000, 15_000)
 # Not the seeded one: who seeds it alike in two processes would get the same ports in both.
 _RANDOM = random.SystemRandom()
 
@@ -50,8 +50,9 @@ def free_port() -> int:
 def free_ports(count: int) -> list[int]:
     """Give ports that are free now and that no outgoing connection is given by the system.
 
-    Linux hands out 32768 and above to clients; a server's port from there may be taken between
-    the look and the server's start. Two processes that ask at once hardly get the same.
+    Linux hands out 32768 and above to clients, gVisor's sandbox 16000 and above; a server's port
+    from there may be taken between the look and the server's start. Two processes that ask at
+    once hardly get the same.
     """
     found: list[int] = []
     while len(found) < count:

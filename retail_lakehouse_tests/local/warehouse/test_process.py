@@ -241,10 +241,11 @@ def test_sigterm_stops_a_statement_that_runs(lake: TinyLake, process: Process) -
     assert process.end() < 3
 
 
-def test_a_port_that_is_taken_is_named_in_one_sentence(lake: TinyLake, port: int) -> None:
+def test_a_port_that_is_taken_is_named_in_one_sentence(lake: TinyLake) -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", port))
+        taken.bind(("127.0.0.1", 0))
         taken.listen()
+        port = taken.getsockname()[1]
         process = Process(lake, port)
         assert process.popen.wait(60) == 1
     (line,) = process.log.read_text().splitlines()
