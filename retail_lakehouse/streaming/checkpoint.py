@@ -174,11 +174,13 @@ def agrees(state: CheckpointState, until: Mapping[int, int]) -> bool:
     """Whether going on from the checkpoint reads exactly what lies past the marks.
 
     The marks may stand at the last committed batch, or at the one planned after it: then the kill
-    came between the table's commit and Spark's, and the batch's records are below `until`.
+    came between the table's commit and Spark's, and the batch's records are below `until`. A batch
+    that was planned to end before the committed one is of a topic that was made again beneath the
+    job: Spark would go on from the old topic's offsets, and fail at every start.
     """
-    return _same(state.committed, until) or (
-        state.planned is not None and _same(state.planned, until)
-    )
+    planned = state.planned or state.committed
+    goes_back = any(planned.get(p, 0) < offset for p, offset in state.committed.items())
+    return not goes_back and (_same(state.committed, until) or _same(planned, until))
 
 
 def planned_beyond(state: CheckpointState, end: Mapping[int, int]) -> dict[int, int]:

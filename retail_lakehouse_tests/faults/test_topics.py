@@ -1,5 +1,6 @@
 """A topic that grows is read on; one that lost records stops the job until a person accepts it."""
 
+import json
 import re
 import time
 from dataclasses import replace
@@ -95,6 +96,29 @@ def test_a_topic_made_again_stops_the_job_until_its_loss_is_accepted(
     assert len(landed.rows) == len(old.rows) + mark.total.landed
     assert len(landed.quarantine) == len(old.quarantine) + mark.total.quarantined
     assert len(first) == old.last_mark.total.read
+
+
+def test_a_topic_made_again_beneath_a_running_job_is_read_once_that_is_accepted(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream.produce(20)
+    assert stream.run(monkeypatch) == 0
+    old = stream.check()
+    make_again(stream)
+    stream.records = []
+    # What the job leaves that runs meanwhile: its next batch ends where the empty new topic does.
+    log = stream.checkpoint / "offsets"
+    last = max(int(file.name) for file in log.iterdir() if file.name.isdigit())
+    ends = {stream.topic: dict.fromkeys(map(str, range(stream.partitions)), 0)}
+    version, metadata, _ = (log / str(last)).read_text("utf-8").splitlines()
+    (log / str(last + 1)).write_text("\n".join([version, metadata, json.dumps(ends)]), "utf-8")
+    assert stream.run(monkeypatch) == 3
+    accepting(stream, caplog.text)
+    stream.produce(10, only_good=True)
+    assert stream.run(monkeypatch) == 0
+    landed = read_tables(stream.settings, INVENTORY)
+    assert landed.last_mark.total.read == 10
+    assert len(landed.rows) == len(old.rows) + 10
 
 
 def test_records_that_retention_took_before_they_landed_stop_the_job_until_accepted(

@@ -57,6 +57,10 @@ def test_a_commit_needs_its_version() -> None:
         ({0: 5}, None, {}, False),
         ({0: 5}, None, {0: 5, 1: 1}, False),
         ({0: 5, 1: 1}, None, {0: 5}, False),
+        # The topic was made again beneath the job, and the table has landed nothing of the new one.
+        ({0: 5, 1: 3}, {0: 0, 1: 0}, {0: 0, 1: 0}, False),
+        ({0: 5, 1: 3}, {0: 9, 1: 0}, {0: 9, 1: 0}, False),
+        ({0: 5, 1: 3}, {0: 9}, {0: 5, 1: 3}, False),
     ],
 )
 def test_it_agrees_only_where_going_on_reads_exactly_what_is_missing(
