@@ -6,10 +6,11 @@ Here: how a thing of the contracts is called in Dagster. Not here: the things.
 import dagster as dg
 
 from retail_lakehouse.contracts.events import EventContract
+from retail_lakehouse.contracts.service_levels import DATA_PLATFORM
 from retail_lakehouse.contracts.tables import DATABASE, TableContract
 from retail_lakehouse.contracts.views import ViewContract
 
-OWNER = "team:data-platform"
+OWNER = DATA_PLATFORM
 
 TOPICS_GROUP = "topics"
 JOBS_GROUP = "streaming_jobs"

@@ -1,15 +1,25 @@
-"""What the platform promises, as numbers.
+"""What the platform promises: of each topic, job, table and view how much, how badly, whose.
 
-Here: lag, freshness, quarantine share, the rate that must be borne. Not here: how they are measured
-or alarmed on.
+Here: the limits, and for each thing that is watched its severity, owner and runbook. Not here: how
+a figure is measured or judged (`retail_lakehouse.checks`), when events are expected at all
+(`opening_hours.py`). Checks, sensors, alerts, dashboards and docs read these and have none of
+their own. A plain view is computed when it is asked: it has the levels of the materialized views
+under it.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+from retail_lakehouse.contracts.events import EVENTS
+from retail_lakehouse.contracts.tables import event_table, quarantine_table
+from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
+
+DATA_PLATFORM = "team:data-platform"
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceLevels:
-    """The levels of one topic's path; ages and lags in seconds."""
+    """The limits of one topic's path; ages and lags in seconds."""
 
     ingest_lag_seconds: int = 120
     """Age of the oldest record that has not landed."""
@@ -19,6 +29,17 @@ class ServiceLevels:
     arises, so that a dead stream is not blamed on a view, nor a quiet night on either."""
     quarantine_share: float = 0.05
     """Quarantined by records read, over the last hour."""
+    minimum_events_per_minute: float = 1.0
+    """Of one topic while every store is open, and by the open share otherwise. Far below any real
+    day: it tells a path that is cut from one that is slack, which is the volume check's to say."""
+    silence_seconds: int = 600
+    """No newest event is called old before it is so old, whatever was due."""
+    clock_ahead_seconds: int = 30
+    """How far a clock may be ahead of the one that it is compared with."""
+    warehouse_latency_seconds: float = 5.0
+    """First statement of a refresh's session; a warehouse that has to wake up takes 25 to 40."""
+    missed_refreshes: int = 3
+    """So many intervals without a refresh while data waits: the refresh is paused."""
     peak_events_per_second: int = 80_000
     """Of one topic; a job has room for twice as many."""
     stalled_after_triggers: int = 3
@@ -34,3 +55,119 @@ class ServiceLevels:
 
 
 SERVICE_LEVELS = ServiceLevels()
+
+
+class Severity(StrEnum):
+    """How much it matters when a level is not kept."""
+
+    CRITICAL = "critical"
+    """The planners see too little or too old data: somebody is woken."""
+    WARNING = "warning"
+    """Nothing is wrong yet in what is shown: the next working day will do."""
+
+
+class Measure(StrEnum):
+    """What is promised; also the name of the check that judges it."""
+
+    TOPIC_AVAILABLE = "topic_available"
+    STREAMING_JOB_HEALTHY = "streaming_job_healthy"
+    INGEST_LAG = "ingest_lag"
+    EVENTS_ARRIVE = "events_arrive"
+    PRODUCER_CLOCK = "producer_clock"
+    QUARANTINE_SHARE = "quarantine_share"
+    SERVING_LAG = "serving_lag"
+    REFRESHED_INCREMENTALLY = "refreshed_incrementally"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLevel:
+    """One promise on one topic, job, table or view, by its name in the contracts.
+
+    `limit` is in `unit`, and None where the promise has no number. `runbook` is the slug of
+    docs/runbooks/<slug>.md.
+    """
+
+    subject: str
+    measure: Measure
+    limit: float | None
+    unit: str
+    severity: Severity
+    owner: str = DATA_PLATFORM
+
+    @property
+    def runbook(self) -> str:
+        """One runbook a measure: what to do does not depend on which table it is."""
+        return self.measure.value.replace("_", "-")
+
+    @property
+    def number(self) -> float:
+        """The limit of a promise that has one.
+
+        Raises:
+            ServiceLevelError: it has none.
+        """
+        if self.limit is None:
+            raise ServiceLevelError(f"{self.measure} of {self.subject} has no limit in numbers.")
+        return self.limit
+
+
+class ServiceLevelError(LookupError):
+    """A service level, or a limit, that the contract does not have."""
+
+
+def _levels() -> tuple[ServiceLevel, ...]:
+    limits, critical, warning = SERVICE_LEVELS, Severity.CRITICAL, Severity.WARNING
+    found = []
+    for event in EVENTS:
+        table, quarantine = event_table(event).name, quarantine_table(event).name
+        of_event: tuple[tuple[str, Measure, float | None, str, Severity], ...] = (
+            (event.topic, Measure.TOPIC_AVAILABLE, None, "", critical),
+            (
+                event.name,
+                Measure.STREAMING_JOB_HEALTHY,
+                limits.stalled_after_triggers,
+                "triggers",
+                critical,
+            ),
+            (table, Measure.INGEST_LAG, limits.ingest_lag_seconds, "s", critical),
+            (
+                table,
+                Measure.EVENTS_ARRIVE,
+                limits.minimum_events_per_minute,
+                "events a minute with every store open",
+                critical,
+            ),
+            (table, Measure.PRODUCER_CLOCK, limits.clock_ahead_seconds, "s", warning),
+            (
+                quarantine,
+                Measure.QUARANTINE_SHARE,
+                limits.quarantine_share,
+                "of the records read",
+                warning,
+            ),
+        )
+        found += [ServiceLevel(*each) for each in of_event]
+    for view in MATERIALIZED_VIEWS:
+        found += [
+            ServiceLevel(view.name, Measure.SERVING_LAG, limits.serving_lag_seconds, "s", critical),
+            ServiceLevel(view.name, Measure.REFRESHED_INCREMENTALLY, None, "", warning),
+        ]
+    return tuple(found)
+
+
+LEVELS: tuple[ServiceLevel, ...] = _levels()
+_BY_NAME = {(level.subject, level.measure): level for level in LEVELS}
+
+
+def level_of(subject: str, measure: Measure) -> ServiceLevel:
+    """The level of a topic, job (by its event's name), table or view.
+
+    Raises:
+        ServiceLevelError: nothing of the sort is promised of it.
+    """
+    try:
+        return _BY_NAME[subject, measure]
+    except KeyError:
+        raise ServiceLevelError(
+            f"The contract promises no {measure} of {subject!r}: see contracts/service_levels.py."
+        ) from None
