@@ -34,13 +34,15 @@ class TableLook:
 
     `first` and `last` are the oldest and newest marked snapshot of the last hour that are still
     retained; where nothing was committed within the hour, `first` is None and `last` is older.
-    `read_since_ms` is by partition, and misses those that nothing of the hour advanced. All of them
-    are of the topic id of the last mark.
+    `read_since_ms` is by partition, and misses those that nothing of the hour advanced. `batches`
+    are the hour's marked snapshots, newest first, or the last one where the hour has none. All of
+    them are of the topic id of the last mark.
     """
 
     first: "MarkedSnapshot | None"
     last: "MarkedSnapshot | None"
     read_since_ms: Mapping[int, int] = field(default_factory=dict)
+    batches: "tuple[MarkedSnapshot, ...]" = ()
 
     @property
     def mark(self) -> Mark | None:
@@ -106,8 +108,8 @@ def look_at_stream(
 def _table_look(table: "Table", at_ms: int) -> TableLook | str:
     from retail_lakehouse.tables.marks import newest_first
 
-    first = last = None
-    marks: list[Mark] = []
+    last = None
+    batches: list[MarkedSnapshot] = []
     try:
         for snapshot in newest_first(table):
             if snapshot.mark is None:
@@ -118,10 +120,15 @@ def _table_look(table: "Table", at_ms: int) -> TableLook | str:
             if last.mark is not None and snapshot.mark.topic_id != last.mark.topic_id:
                 # The topic was made again: totals and offsets on either side do not compare.
                 break
-            first = snapshot
-            marks.append(snapshot.mark)
+            batches.append(snapshot)
     except MarkError as error:
         return str(error)
-    if not marks and last is not None and last.mark is not None:
-        marks = [last.mark]
-    return TableLook(first=first, last=last, read_since_ms=read_since_ms(marks))
+    first = batches[-1] if batches else None
+    if not batches and last is not None:
+        batches = [last]
+    return TableLook(
+        first=first,
+        last=last,
+        read_since_ms=read_since_ms(each.mark for each in batches if each.mark is not None),
+        batches=tuple(batches),
+    )

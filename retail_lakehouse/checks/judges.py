@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 from retail_lakehouse.assets.stream import StreamLook, TableLook
 from retail_lakehouse.assets.topic_look import TopicLook
+from retail_lakehouse.checks import measures
 from retail_lakehouse.contracts.events import EventContract
-from retail_lakehouse.contracts.service_levels import ServiceLevels
+from retail_lakehouse.contracts.service_levels import ServiceLevel, ServiceLevels
 from retail_lakehouse.contracts.topics import TopicContract
-from retail_lakehouse.resources.job_runs import JobRun, JobState
+from retail_lakehouse.resources.job_runs import JobState
 from retail_lakehouse.settings import Settings
 
 Figure = int | float | str
@@ -53,11 +54,8 @@ def judge_job(
 ) -> Verdict:
     """The job runs and commits while there is something to commit.
 
-    Stalled: records wait, and no mark came within `stalled_after_triggers` intervals. An interval
-    is the trigger, or the last batch where that took longer. A run that has not committed yet is
-    warming up: it has as long as a record may take to land. A batch that takes so long that the
-    next could break the ingest lag is a warning. `drained_at_ms` is that of `judge_ingest_lag`: the
-    first record of a morning does not find a job that slept all night.
+    Stalled: records wait, and the job is quiet for longer than it may (`measures.quiet`). A batch
+    that takes so long that the next could break the ingest lag is a warning.
     """
     run, topic, table = stream.jobs[event], stream.topics[event], stream.tables[event]
     figures: dict[str, Figure] = {"state": run.state.value}
@@ -73,30 +71,26 @@ def judge_job(
         )
     figures["backlog_records"] = topic.backlog
     if table.committed_at_ms is not None:
-        figures["last_commit_age_seconds"] = _seconds(table.committed_at_ms, stream.at_ms)
-    quiet_since = _quiet_since(run, table, _drained_ms(topic, drained_at_ms))
-    if quiet_since is None or topic.backlog == 0:
+        figures["last_commit_age_seconds"] = measures.seconds(table.committed_at_ms, stream.at_ms)
+    quiet = measures.quiet(run, topic, table, drained_at_ms, settings.trigger, levels, stream.at_ms)
+    if quiet is None or topic.backlog == 0:
         return Verdict(True, f"The {event} job runs; {topic.backlog} records wait.", figures)
-    patience = levels.stalled_after_triggers * max(settings.trigger, _batch_seconds(table))
-    is_warming_up = run.started_at_ms is not None and (
-        table.committed_at_ms is None or table.committed_at_ms < run.started_at_ms
-    )
-    if is_warming_up:
-        patience = max(patience, levels.ingest_lag_seconds)
-    quiet = _seconds(quiet_since, stream.at_ms)
-    figures |= {"quiet_seconds": quiet, "stalled_after_seconds": round(patience, 1)}
-    if quiet > patience:
+    figures["quiet_seconds"] = quiet.seconds
+    figures["stalled_after_seconds"] = round(quiet.patience_seconds, 1)
+    if quiet.is_too_long:
         return Verdict(
             False,
             f"The {event} job is stalled: {topic.backlog} records wait and nothing was committed "
-            f"for {quiet:.0f} s, more than the {patience:.0f} s that it may take. "
-            "Read the job's log; restart it: it goes on where its tables' marks end.",
+            f"for {quiet.seconds:.0f} s, more than the {quiet.patience_seconds:.0f} s that it may "
+            "take. Read the job's log; restart it: it goes on where its tables' marks end.",
             figures,
         )
-    if is_warming_up:
-        words = f"The {event} job runs for {quiet:.0f} s and has yet to commit its first batch."
+    if quiet.is_warming_up:
+        words = (
+            f"The {event} job runs for {quiet.seconds:.0f} s and has yet to commit its first batch."
+        )
         return Verdict(True, words, figures)
-    batch = figures["batch_seconds"] = _batch_seconds(table)
+    batch = figures["batch_seconds"] = measures.batch_seconds(table)
     if batch > levels.long_batch_seconds:
         return Verdict(
             False,
@@ -113,7 +107,7 @@ def judge_job(
 def judge_ingest_lag(
     stream: StreamLook,
     event: EventContract,
-    levels: ServiceLevels,
+    level: ServiceLevel,
     drained_at_ms: Mapping[int, int],
 ) -> Verdict:
     """How old the oldest record may be that has not landed: data time, not report time.
@@ -131,7 +125,7 @@ def judge_ingest_lag(
     figures: dict[str, Figure] = {"backlog_records": topic.backlog}
     if topic.backlog == 0:
         return Verdict(True, "Every record has landed.", figures | {"ingest_lag_seconds": 0.0})
-    oldest = _oldest_waiting(topic, table, drained_at_ms)
+    oldest = measures.oldest_waiting(topic, table, drained_at_ms)
     if oldest is None:
         return Verdict(
             False,
@@ -140,14 +134,15 @@ def judge_ingest_lag(
             figures,
         )
     partition, since = oldest
-    lag = _seconds(since, stream.at_ms)
+    # Below nothing where the broker's clock is ahead of ours: its own check says so.
+    lag = max(0.0, measures.seconds(since, stream.at_ms))
     figures |= {"oldest_in_partition": partition}
-    figures |= {"ingest_lag_seconds": lag, "service_level_seconds": levels.ingest_lag_seconds}
+    figures |= {"ingest_lag_seconds": lag, "service_level_seconds": level.number}
     words = f"{topic.backlog} records wait, the oldest for {lag:.0f} s at most"
-    if lag > levels.ingest_lag_seconds:
+    if lag > level.number:
         return Verdict(
             False,
-            f"{words}: over the {levels.ingest_lag_seconds} s that are promised. See the check of "
+            f"{words}: over the {level.number:.0f} s that are promised. See the check of "
             f"the {event.name} job.",
             figures,
         )
@@ -155,7 +150,7 @@ def judge_ingest_lag(
 
 
 def judge_quarantine_share(
-    table: TableLook | str, levels: ServiceLevels, unreadable: str | None = None
+    table: TableLook | str, level: ServiceLevel, unreadable: str | None = None
 ) -> Verdict:
     """Quarantined by records read over the last hour, or what of it is retained.
 
@@ -181,68 +176,14 @@ def judge_quarantine_share(
         "quarantined": bad,
         "read": read,
         "window_minutes": round(minutes, 1),
-        "service_level_share": levels.quarantine_share,
+        "service_level_share": level.number,
     }
     words = f"{bad} of {read} records ({share:.2%}) of {minutes:.0f} minutes are quarantined"
-    if share > levels.quarantine_share:
+    if share > level.number:
         return Verdict(
             False,
-            f"{words}: over {levels.quarantine_share:.0%}. The table's `reason` and `detail` say "
+            f"{words}: over {level.number:.0%}. The table's `reason` and `detail` say "
             "what producers send; mend it there, or widen the contract and replay.",
             figures,
         )
     return Verdict(True, f"{words}.", figures)
-
-
-def _oldest_waiting(
-    topic: TopicLook, table: TableLook, drained_at_ms: Mapping[int, int]
-) -> tuple[int, int] | None:
-    """The partition whose waiting records may be oldest, and how old; None if none ever landed.
-
-    A partition that no retained mark advanced has waited for as long as there are marks, unless it
-    was seen drained since.
-    """
-    read_since = table.read_since_ms if topic.landed_until is not None else {}
-    always = min(read_since.values(), default=None)
-    bounds: list[tuple[int, int]] = []
-    for partition, records in topic.waiting.items():
-        drained, read = drained_at_ms.get(partition), read_since.get(partition)
-        if read is None and drained is None:
-            read = always
-        known = [ms for ms in (drained, read) if ms is not None]
-        if records and not known:
-            return None
-        if records:
-            bounds.append((max(known), partition))
-    since, worst = min(bounds)
-    return worst, since
-
-
-def _quiet_since(run: JobRun, table: TableLook, drained_ms: int | None) -> int | None:
-    """Since when nothing was committed although it could have been.
-
-    The last commit, the job's start, or when nothing waited for the last time, whichever is latest;
-    None when neither a commit nor the start is known.
-    """
-    if table.committed_at_ms is None and run.started_at_ms is None:
-        return None
-    known = (table.committed_at_ms, run.started_at_ms, drained_ms)
-    return max(ms for ms in known if ms is not None)
-
-
-def _drained_ms(topic: TopicLook, drained_at_ms: Mapping[int, int]) -> int | None:
-    """When nothing waited for the last time, as far as that was seen of what waits now."""
-    waiting = [partition for partition, records in topic.waiting.items() if records]
-    if not all(partition in drained_at_ms for partition in waiting):
-        return None
-    return min((drained_at_ms[partition] for partition in waiting), default=None)
-
-
-def _batch_seconds(table: TableLook) -> float:
-    if table.last is None or table.last.mark is None:
-        return 0.0
-    return _seconds(table.last.mark.batch_started_ms, table.last.timestamp_ms)
-
-
-def _seconds(earlier_ms: int, later_ms: int) -> float:
-    return round((later_ms - earlier_ms) / 1000, 1)

@@ -10,6 +10,8 @@ import dagster as dg
 
 from retail_lakehouse.assets.keys import job_key, table_key, topic_key
 from retail_lakehouse.assets.stream import StreamLook, look_at_stream
+from retail_lakehouse.checks.arrival_judges import judge_events_arrive, judge_producer_clock
+from retail_lakehouse.checks.causes import diagnose_ingest
 from retail_lakehouse.checks.judged import JudgedCheck
 from retail_lakehouse.checks.judges import (
     judge_ingest_lag,
@@ -18,17 +20,20 @@ from retail_lakehouse.checks.judges import (
     judge_topic,
 )
 from retail_lakehouse.contracts.events import EVENTS
-from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
+from retail_lakehouse.contracts.opening_hours import calendar_of
+from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS, Measure, level_of
 from retail_lakehouse.contracts.tables import event_table, quarantine_table
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.kafka import KafkaResource
 from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
 from retail_lakehouse.settings import Settings
 
-TOPIC_AVAILABLE = "topic_available"
-JOB_HEALTHY = "streaming_job_healthy"
-INGEST_LAG = "ingest_lag"
-QUARANTINE_SHARE = "quarantine_share"
+TOPIC_AVAILABLE = Measure.TOPIC_AVAILABLE.value
+JOB_HEALTHY = Measure.STREAMING_JOB_HEALTHY.value
+INGEST_LAG = Measure.INGEST_LAG.value
+EVENTS_ARRIVE = Measure.EVENTS_ARRIVE.value
+PRODUCER_CLOCK = Measure.PRODUCER_CLOCK.value
+QUARANTINE_SHARE = Measure.QUARANTINE_SHARE.value
 
 DrainedAt = Mapping[str, Mapping[int, int]]
 """By event name and partition, epoch ms."""
@@ -38,6 +43,7 @@ def stream_check_specs() -> list[dg.AssetCheckSpec]:
     """The checks of every topic, job and table of the stream."""
     specs = []
     for event in EVENTS:
+        table, quarantine = event_table(event), quarantine_table(event)
         specs += [
             dg.AssetCheckSpec(
                 TOPIC_AVAILABLE,
@@ -51,19 +57,37 @@ def stream_check_specs() -> list[dg.AssetCheckSpec]:
             ),
             dg.AssetCheckSpec(
                 INGEST_LAG,
-                asset=table_key(event_table(event)),
+                asset=table_key(table),
                 description=(
                     "Age of the oldest record that has not landed, against "
-                    f"{SERVICE_LEVELS.ingest_lag_seconds} s. Data time: a restart, a compaction "
-                    "or a late report makes it neither better nor worse."
+                    f"{level_of(table.name, Measure.INGEST_LAG).number:.0f} s. Data time: a "
+                    "restart, a compaction or a late report makes it neither better nor worse. "
+                    "Its sentence names the guilty stage."
+                ),
+            ),
+            dg.AssetCheckSpec(
+                EVENTS_ARRIVE,
+                asset=table_key(table),
+                description=(
+                    "Events come while stores are open: at least "
+                    f"{level_of(table.name, Measure.EVENTS_ARRIVE).number:g} a minute with all of "
+                    "them, and by the open share otherwise. A quiet night is no alarm."
+                ),
+            ),
+            dg.AssetCheckSpec(
+                PRODUCER_CLOCK,
+                asset=table_key(table),
+                description=(
+                    "No clock on the path is ahead of the next by more than "
+                    f"{level_of(table.name, Measure.PRODUCER_CLOCK).number:.0f} s."
                 ),
             ),
             dg.AssetCheckSpec(
                 QUARANTINE_SHARE,
-                asset=table_key(quarantine_table(event)),
+                asset=table_key(quarantine),
                 description=(
                     "Quarantined by records read over the last hour, against "
-                    f"{SERVICE_LEVELS.quarantine_share:.0%}."
+                    f"{level_of(quarantine.name, Measure.QUARANTINE_SHARE).number:.0%}."
                 ),
             ),
         ]
@@ -81,8 +105,9 @@ def judge_stream(
     topics = {topic.event: topic for topic in settings.topics}
     judged = []
     for event in EVENTS:
-        name = event.name
-        drained = (drained_at_ms or {}).get(name, {})
+        name, table, quarantine = event.name, event_table(event), quarantine_table(event)
+        drained, calendar = (drained_at_ms or {}).get(name, {}), calendar_of(name)
+        why = diagnose_ingest(stream, event, settings, SERVICE_LEVELS, drained, calendar)
         verdicts = (
             (
                 topic_key(event),
@@ -95,15 +120,41 @@ def judge_stream(
                 judge_job(stream, name, settings, SERVICE_LEVELS, drained),
             ),
             (
-                table_key(event_table(event)),
+                table_key(table),
                 INGEST_LAG,
-                judge_ingest_lag(stream, event, SERVICE_LEVELS, drained),
+                why.named_in(
+                    judge_ingest_lag(
+                        stream, event, level_of(table.name, Measure.INGEST_LAG), drained
+                    )
+                ),
             ),
             (
-                table_key(quarantine_table(event)),
+                table_key(table),
+                EVENTS_ARRIVE,
+                judge_events_arrive(
+                    stream,
+                    event,
+                    calendar,
+                    level_of(table.name, Measure.EVENTS_ARRIVE),
+                    SERVICE_LEVELS,
+                ),
+            ),
+            (
+                table_key(table),
+                PRODUCER_CLOCK,
+                judge_producer_clock(
+                    stream.tables[name],
+                    level_of(table.name, Measure.PRODUCER_CLOCK),
+                    stream.at_ms,
+                ),
+            ),
+            (
+                table_key(quarantine),
                 QUARANTINE_SHARE,
                 judge_quarantine_share(
-                    stream.tables[name], SERVICE_LEVELS, stream.unreadable_quarantines.get(name)
+                    stream.tables[name],
+                    level_of(quarantine.name, Measure.QUARANTINE_SHARE),
+                    stream.unreadable_quarantines.get(name),
                 ),
             ),
         )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from retail_lakehouse.assets.views import BaseLook
 from retail_lakehouse.checks.judges import Figure, Verdict
-from retail_lakehouse.contracts.service_levels import ServiceLevels
+from retail_lakehouse.contracts.service_levels import ServiceLevel
 from retail_lakehouse.contracts.views import ViewContract
 from retail_lakehouse.warehouse.refresh_record import ViewRecord
 
@@ -20,7 +20,7 @@ def judge_serving_lag(
     bases: Mapping[str, BaseLook | str],
     outage: str | None,
     at_ms: int,
-    levels: ServiceLevels,
+    level: ServiceLevel,
 ) -> Verdict:
     """How long data that has landed waits to be seen in the view.
 
@@ -35,6 +35,30 @@ def judge_serving_lag(
     for base in (bases[name] for name in view.source_tables):
         if isinstance(base, str):
             return Verdict(False, base)
+    waiting_since_ms = first_waiting_ms(view, record, bases)
+    figures: dict[str, Figure] = {"service_level_seconds": level.number}
+    if record is not None and record.newest_event_ms is not None:
+        figures["age_seconds"] = round((at_ms - record.newest_event_ms) / 1000, 1)
+    if waiting_since_ms is None:
+        words = "The view shows everything that has landed." if record else "Nothing has landed."
+        return Verdict(True, words, figures)
+    lag = round((at_ms - waiting_since_ms) / 1000, 1)
+    figures["serving_lag_seconds"] = lag
+    words = f"Data that has landed waits for {view.name} for {lag:.0f} s"
+    if lag > level.number:
+        return Verdict(
+            False,
+            f"{words}: over the {level.number:.0f} s that are promised. See the sensor "
+            "refresh_due_views and the warehouse's log.",
+            figures,
+        )
+    return Verdict(True, f"{words}.", figures)
+
+
+def first_waiting_ms(
+    view: ViewContract, record: ViewRecord | None, bases: Mapping[str, BaseLook | str]
+) -> int | None:
+    """When the first data landed that the view does not show (epoch ms); None without any."""
     served = record.base_snapshots if record else {}
     waiting = [
         since
@@ -42,23 +66,7 @@ def judge_serving_lag(
         if isinstance(base := bases[name], BaseLook)
         and (since := base.waiting_since_ms(served.get(name))) is not None
     ]
-    figures: dict[str, Figure] = {"service_level_seconds": levels.serving_lag_seconds}
-    if record is not None and record.newest_event_ms is not None:
-        figures["age_seconds"] = round((at_ms - record.newest_event_ms) / 1000, 1)
-    if not waiting:
-        words = "The view shows everything that has landed." if record else "Nothing has landed."
-        return Verdict(True, words, figures)
-    lag = round((at_ms - min(waiting)) / 1000, 1)
-    figures["serving_lag_seconds"] = lag
-    words = f"Data that has landed waits for {view.name} for {lag:.0f} s"
-    if lag > levels.serving_lag_seconds:
-        return Verdict(
-            False,
-            f"{words}: over the {levels.serving_lag_seconds} s that are promised. See the sensor "
-            "refresh_due_views and the warehouse's log.",
-            figures,
-        )
-    return Verdict(True, f"{words}.", figures)
+    return min(waiting, default=None)
 
 
 def judge_incremental(view: ViewContract, record: ViewRecord | None) -> Verdict:

@@ -11,16 +11,21 @@ import dagster as dg
 from retail_lakehouse.assets.keys import view_key
 from retail_lakehouse.assets.stream import now_ms
 from retail_lakehouse.assets.views import BaseLook, look_at_bases
+from retail_lakehouse.checks.causes import diagnose_serving
 from retail_lakehouse.checks.judged import JudgedCheck
-from retail_lakehouse.checks.view_judges import judge_incremental, judge_serving_lag
-from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
+from retail_lakehouse.checks.view_judges import (
+    first_waiting_ms,
+    judge_incremental,
+    judge_serving_lag,
+)
+from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS, Measure, level_of
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.warehouse.refresh_record import ViewRecord, read_records
 
-SERVING_LAG = "serving_lag"
-REFRESHED_INCREMENTALLY = "refreshed_incrementally"
+SERVING_LAG = Measure.SERVING_LAG.value
+REFRESHED_INCREMENTALLY = Measure.REFRESHED_INCREMENTALLY.value
 
 
 def view_check_specs() -> list[dg.AssetCheckSpec]:
@@ -33,7 +38,8 @@ def view_check_specs() -> list[dg.AssetCheckSpec]:
                 asset=view_key(view),
                 description=(
                     "How long data that has landed waits to be seen in the view, against "
-                    f"{SERVICE_LEVELS.serving_lag_seconds} s."
+                    f"{level_of(view.name, Measure.SERVING_LAG).number:.0f} s. Its sentence "
+                    "names the guilty stage."
                 ),
             ),
             dg.AssetCheckSpec(
@@ -49,13 +55,19 @@ def judge_views(
     bases: Mapping[str, BaseLook | str],
     records: Mapping[str, ViewRecord],
     outages: Mapping[str, str],
+    settings: Settings,
     at_ms: int,
 ) -> list[JudgedCheck]:
     """Every check of the views. `outages`: by view, the sentence of a refresh that failed."""
     judged = []
     for view in MATERIALIZED_VIEWS:
-        record = records.get(view.name)
-        lag = judge_serving_lag(view, record, bases, outages.get(view.name), at_ms, SERVICE_LEVELS)
+        record, outage = records.get(view.name), outages.get(view.name)
+        level = level_of(view.name, Measure.SERVING_LAG)
+        lag = judge_serving_lag(view, record, bases, outage, at_ms, level)
+        if outage is None:
+            waiting_ms = first_waiting_ms(view, record, bases)
+            why = diagnose_serving(record, waiting_ms, at_ms, settings, SERVICE_LEVELS)
+            lag = why.named_in(lag)
         judged += [
             JudgedCheck(dg.AssetCheckKey(view_key(view), SERVING_LAG), lag),
             JudgedCheck(
@@ -74,7 +86,7 @@ def view_checks(settings: Settings) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, iceberg: IcebergCatalogResource
     ) -> Iterator[dg.AssetCheckResult]:
         bases, records = look_at_bases(iceberg), read_records(settings.root)
-        for judged in judge_views(bases, records, {}, now_ms()):
+        for judged in judge_views(bases, records, {}, settings, now_ms()):
             if judged.key in context.selected_asset_check_keys:
                 yield judged.result()
 

@@ -89,7 +89,7 @@ def views_sensor(settings: Settings) -> dg.SensorDefinition:
         events += _plain_views(refreshed, records, read_row_counts(settings.root), memory, at)
         quiet = [view for view in MATERIALIZED_VIEWS if view.name not in refreshed]
         events += _quiet_views(quiet, bases, records, settings.refresh_seconds, memory, at)
-        judged = judge_views(bases, records, outages, at)
+        judged = judge_views(bases, records, outages, settings, at)
         events += check_events(judged, memory, at)
         return dg.SensorResult(
             asset_events=events,

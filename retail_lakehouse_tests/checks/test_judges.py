@@ -12,7 +12,7 @@ from retail_lakehouse.checks.judges import (
 )
 from retail_lakehouse.contracts.events import INVENTORY
 from retail_lakehouse.contracts.mark import Counts, Mark, MarkKind, TimeRange
-from retail_lakehouse.contracts.service_levels import ServiceLevels
+from retail_lakehouse.contracts.service_levels import Measure, ServiceLevels, level_of
 from retail_lakehouse.contracts.topics import TOPICS
 from retail_lakehouse.resources.job_runs import JobRun, JobState
 from retail_lakehouse.settings import Settings
@@ -23,6 +23,8 @@ AT = 1_800_000_000_000
 LEVELS = ServiceLevels(
     ingest_lag_seconds=120, serving_lag_seconds=600, quarantine_share=0.05, stalled_after_triggers=3
 )
+LAG = level_of("inventory_events", Measure.INGEST_LAG)
+SHARE = level_of("inventory_events_quarantine", Measure.QUARANTINE_SHARE)
 SETTINGS = Settings.load({"trigger_seconds": 10.0})
 
 
@@ -133,19 +135,26 @@ def test_a_job_whose_topic_cannot_be_read_is_not_called_healthy() -> None:
 
 
 def test_lag_is_data_time_and_zero_when_everything_has_landed() -> None:
-    quiet = judge_ingest_lag(stream(end=100, committed_ago=9_999), INVENTORY, LEVELS, {})
+    quiet = judge_ingest_lag(stream(end=100, committed_ago=9_999), INVENTORY, LAG, {})
     assert quiet.passed
     assert quiet.figures["ingest_lag_seconds"] == 0.0
 
-    late = judge_ingest_lag(stream(end=101, committed_ago=200), INVENTORY, LEVELS, {})
+    late = judge_ingest_lag(stream(end=101, committed_ago=200), INVENTORY, LAG, {})
     assert not late.passed
     assert late.figures["ingest_lag_seconds"] == pytest.approx(202.0)
 
 
 def test_the_first_record_after_a_quiet_night_is_not_a_night_old() -> None:
     morning = stream(end=101, committed_ago=30_000)
-    assert not judge_ingest_lag(morning, INVENTORY, LEVELS, {}).passed
-    assert judge_ingest_lag(morning, INVENTORY, LEVELS, {0: AT - 15_000}).passed
+    assert not judge_ingest_lag(morning, INVENTORY, LAG, {}).passed
+    assert judge_ingest_lag(morning, INVENTORY, LAG, {0: AT - 15_000}).passed
+
+
+def test_a_job_is_not_called_stalled_by_the_first_record_after_a_quiet_night() -> None:
+    morning = stream(end=150, committed_ago=30_000, started_ago=90_000)
+    assert not judge_job(morning, "inventory", SETTINGS, LEVELS, {}).passed
+    assert judge_job(morning, "inventory", SETTINGS, LEVELS, {0: AT - 15_000}).passed
+    assert not judge_job(morning, "inventory", SETTINGS, LEVELS, {0: AT - 31_000}).passed
 
 
 def _partitioned(read_ago: dict[int, float], waiting: dict[int, int]) -> StreamLook:
@@ -167,7 +176,7 @@ def _partitioned(read_ago: dict[int, float], waiting: dict[int, int]) -> StreamL
 
 def test_a_partition_that_lags_is_not_hidden_by_two_that_advance() -> None:
     look = _partitioned({0: 5, 1: 5, 2: 400}, {0: 3, 1: 3, 2: 50})
-    verdict = judge_ingest_lag(look, INVENTORY, LEVELS, {})
+    verdict = judge_ingest_lag(look, INVENTORY, LAG, {})
     assert not verdict.passed
     assert verdict.figures["oldest_in_partition"] == 2
     assert verdict.figures["ingest_lag_seconds"] == pytest.approx(401.0)
@@ -175,12 +184,12 @@ def test_a_partition_that_lags_is_not_hidden_by_two_that_advance() -> None:
 
 def test_a_partition_that_was_quiet_for_long_does_not_lag_by_its_first_record() -> None:
     look = _partitioned({0: 5, 1: 5, 2: 400}, {0: 3, 1: 3, 2: 1})
-    assert judge_ingest_lag(look, INVENTORY, LEVELS, {2: AT - 20_000}).passed
+    assert judge_ingest_lag(look, INVENTORY, LAG, {2: AT - 20_000}).passed
 
 
 def test_a_partition_that_no_retained_mark_advanced_waits_since_the_oldest() -> None:
     look = _partitioned({0: 5, 1: 200}, {0: 3, 1: 0, 2: 9})
-    verdict = judge_ingest_lag(look, INVENTORY, LEVELS, {})
+    verdict = judge_ingest_lag(look, INVENTORY, LAG, {})
     assert not verdict.passed
     assert verdict.figures["oldest_in_partition"] == 2
 
@@ -213,7 +222,7 @@ def test_quarantine_share_is_that_of_the_window_and_not_since_ever(bad: int, pas
         5,
         mark(newest_ms=AT - 6_000, batch=second_batch, total=before + first_batch + second_batch),
     )
-    verdict = judge_quarantine_share(TableLook(first, last), LEVELS)
+    verdict = judge_quarantine_share(TableLook(first, last), SHARE)
     assert verdict.passed is passed
     assert verdict.figures["read"] == 1_000
     assert verdict.figures["quarantined"] == bad
@@ -222,9 +231,9 @@ def test_quarantine_share_is_that_of_the_window_and_not_since_ever(bad: int, pas
 
 
 def test_an_hour_in_which_nothing_was_read_has_no_share() -> None:
-    never = judge_quarantine_share(TableLook(None, None), LEVELS)
+    never = judge_quarantine_share(TableLook(None, None), SHARE)
     assert (never.passed, never.sentence) == (True, "Nothing was read yet.")
     half = Counts(read=10, quarantined=5, landed=5)
     last = snapshot(3_700, mark(newest_ms=AT - 3_701_000, batch=half, total=half))
-    quiet = judge_quarantine_share(TableLook(None, last), LEVELS)
+    quiet = judge_quarantine_share(TableLook(None, last), SHARE)
     assert (quiet.passed, quiet.sentence) == (True, "Nothing was read in the last hour.")

@@ -18,7 +18,16 @@ from retail_lakehouse.contracts.topics import TOPICS
 from retail_lakehouse.resources.job_runs import JobRun, JobState
 from retail_lakehouse.settings import Settings
 from retail_lakehouse_tests.checks import test_view_judges as views
-from retail_lakehouse_tests.checks.test_judges import AT, LEVELS, SETTINGS, mark, snapshot, stream
+from retail_lakehouse_tests.checks.test_judges import (
+    AT,
+    LAG,
+    LEVELS,
+    SETTINGS,
+    SHARE,
+    mark,
+    snapshot,
+    stream,
+)
 
 
 @pytest.mark.parametrize("present, passed", [(2, False), (3, True), (4, True)])
@@ -74,8 +83,8 @@ def test_a_table_that_cannot_be_read_fails_every_verdict_that_needs_it() -> None
     blind = replace(stream(), tables={"inventory": "There is no catalog."})
     for verdict in (
         judge_job(blind, "inventory", SETTINGS, LEVELS, {}),
-        judge_ingest_lag(blind, INVENTORY, LEVELS, {}),
-        judge_quarantine_share("There is no catalog.", LEVELS),
+        judge_ingest_lag(blind, INVENTORY, LAG, {}),
+        judge_quarantine_share("There is no catalog.", SHARE),
     ):
         assert not verdict.passed
         assert "There is no catalog." in verdict.sentence
@@ -83,7 +92,7 @@ def test_a_table_that_cannot_be_read_fails_every_verdict_that_needs_it() -> None
 
 def test_what_waits_in_a_topic_that_cannot_be_read_is_not_called_landed() -> None:
     blind = replace(stream(), topics={"inventory": "Kafka did not answer."})
-    verdict = judge_ingest_lag(blind, INVENTORY, LEVELS, {})
+    verdict = judge_ingest_lag(blind, INVENTORY, LAG, {})
     assert not verdict.passed
     assert "Kafka did not answer." in verdict.sentence
 
@@ -92,19 +101,19 @@ def test_what_waits_in_a_topic_that_cannot_be_read_is_not_called_landed() -> Non
 def test_a_lag_of_what_is_promised_is_kept(ago: float, passed: bool) -> None:
     drained = {0: AT - int(ago * 1000)}
     look = stream(end=101, committed_ago=9_999)
-    assert judge_ingest_lag(look, INVENTORY, LEVELS, drained).passed is passed
+    assert judge_ingest_lag(look, INVENTORY, LAG, drained).passed is passed
 
 
 @pytest.mark.parametrize("ago, passed", [(600.0, True), (600.1, False)])
 def test_a_view_may_wait_as_long_as_is_promised(ago: float, passed: bool) -> None:
     seen = views.bases((8, ago), (7, 5_000))
-    verdict = judge_serving_lag(views.VIEW, views.record(7), seen, None, views.AT, views.LEVELS)
+    verdict = judge_serving_lag(views.VIEW, views.record(7), seen, None, views.AT, views.LEVEL)
     assert verdict.passed is passed
 
 
 def test_a_quarantine_that_cannot_be_read_fails_whatever_its_share() -> None:
     look = snapshot(5, mark(newest_ms=AT))
-    verdict = judge_quarantine_share(TableLook(look, look), LEVELS, "It cannot be loaded.")
+    verdict = judge_quarantine_share(TableLook(look, look), SHARE, "It cannot be loaded.")
     assert (verdict.passed, verdict.sentence) == (False, "It cannot be loaded.")
 
 
@@ -112,7 +121,7 @@ def test_the_marks_of_a_topic_that_was_made_anew_do_not_say_that_it_was_read() -
     look = stream(committed_ago=5)
     anew = TopicLook(INVENTORY, AT, "other", {0: 0}, {0: 9}, None)
     verdict = judge_ingest_lag(
-        replace(look, topics={"inventory": anew}), INVENTORY, LEVELS, drained_at_ms={}
+        replace(look, topics={"inventory": anew}), INVENTORY, LAG, drained_at_ms={}
     )
     assert not verdict.passed
     assert "none has ever landed" in verdict.sentence
@@ -121,7 +130,7 @@ def test_the_marks_of_a_topic_that_was_made_anew_do_not_say_that_it_was_read() -
 def test_a_partition_that_was_drained_before_any_retained_mark_waits_since_then() -> None:
     seen = TopicLook(INVENTORY, AT, "t", {0: 0, 1: 0}, {0: 100, 1: 105}, {0: 100, 1: 100})
     look = replace(stream(committed_ago=5), topics={"inventory": seen})
-    verdict = judge_ingest_lag(look, INVENTORY, LEVELS, {1: AT - 900_000})
+    verdict = judge_ingest_lag(look, INVENTORY, LAG, {1: AT - 900_000})
     assert not verdict.passed
     assert verdict.figures["oldest_in_partition"] == 1
     assert verdict.figures["ingest_lag_seconds"] == pytest.approx(900.0)
@@ -132,7 +141,7 @@ def test_an_empty_partition_of_which_nothing_is_known_does_not_hide_the_others_l
     look = replace(
         stream(), topics={"inventory": seen}, tables={"inventory": TableLook(None, None)}
     )
-    verdict = judge_ingest_lag(look, INVENTORY, LEVELS, {0: AT - 7_000})
+    verdict = judge_ingest_lag(look, INVENTORY, LAG, {0: AT - 7_000})
     assert verdict.passed
     assert verdict.figures["ingest_lag_seconds"] == pytest.approx(7.0)
 
@@ -149,6 +158,6 @@ def test_a_job_that_never_committed_is_as_quiet_as_it_runs_long(
 
 def test_an_hour_in_which_nothing_was_read_has_no_bad_share() -> None:
     look = snapshot(5, mark(newest_ms=AT))
-    verdict = judge_quarantine_share(TableLook(look, look), LEVELS)
+    verdict = judge_quarantine_share(TableLook(look, look), SHARE)
     assert verdict.passed
     assert verdict.figures["quarantine_share"] == 0.0

@@ -5,14 +5,14 @@ import pytest
 
 from retail_lakehouse.assets.views import BaseLook
 from retail_lakehouse.checks.view_judges import judge_incremental, judge_serving_lag
-from retail_lakehouse.contracts.service_levels import ServiceLevels
+from retail_lakehouse.contracts.service_levels import Measure, level_of
 from retail_lakehouse.contracts.view_contract import EXTERNAL_SCHEMA
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
 from retail_lakehouse.warehouse.refresh_record import ViewRecord
 
 AT = 1_800_000_000_000
-LEVELS = ServiceLevels(serving_lag_seconds=600)
 VIEW = MATERIALIZED_VIEWS[0]
+LEVEL = level_of(VIEW.name, Measure.SERVING_LAG)
 (TABLE,) = VIEW.source_tables
 
 
@@ -37,14 +37,14 @@ def bases(*arrived_ago: tuple[int, float]) -> dict[str, BaseLook | str]:
 
 
 def test_a_view_that_shows_the_newest_snapshot_waits_for_nothing() -> None:
-    verdict = judge_serving_lag(VIEW, record(7), bases((7, 9_999)), None, AT, LEVELS)
+    verdict = judge_serving_lag(VIEW, record(7), bases((7, 9_999)), None, AT, LEVEL)
     assert verdict.passed
     assert verdict.figures["age_seconds"] == 20.0
 
 
 def test_a_stream_that_is_silent_shows_as_age_and_is_not_blamed_on_the_view() -> None:
     old = record(7, newest_event_ms=AT - 5_000_000)
-    verdict = judge_serving_lag(VIEW, old, bases((7, 4_990)), None, AT, LEVELS)
+    verdict = judge_serving_lag(VIEW, old, bases((7, 4_990)), None, AT, LEVEL)
     assert verdict.passed
     assert verdict.figures["age_seconds"] == 5_000.0
     assert "serving_lag_seconds" not in verdict.figures
@@ -55,7 +55,7 @@ def test_lag_counts_from_the_first_snapshot_that_the_view_does_not_show(
     ago: float, passed: bool
 ) -> None:
     seen = bases((9, 5), (8, ago), (7, 5_000))
-    verdict = judge_serving_lag(VIEW, record(7), seen, None, AT, LEVELS)
+    verdict = judge_serving_lag(VIEW, record(7), seen, None, AT, LEVEL)
     assert verdict.passed is passed
     assert verdict.figures["serving_lag_seconds"] == ago
 
@@ -63,34 +63,34 @@ def test_lag_counts_from_the_first_snapshot_that_the_view_does_not_show(
 def test_of_several_tables_under_a_view_the_one_that_waits_longest_counts() -> None:
     joined = replace(VIEW, depends_on=(*VIEW.depends_on, f"{EXTERNAL_SCHEMA}.dim_store"))
     both = {**bases((8, 601)), "dim_store": BaseLook(9, ((9, AT - 5_000),))}
-    verdict = judge_serving_lag(joined, record(7), both, None, AT, LEVELS)
+    verdict = judge_serving_lag(joined, record(7), both, None, AT, LEVEL)
     assert not verdict.passed
     assert verdict.figures["serving_lag_seconds"] == 601
 
 
 def test_a_view_without_a_row_has_no_age() -> None:
     verdict = judge_serving_lag(
-        VIEW, record(7, newest_event_ms=None), bases((7, 5)), None, AT, LEVELS
+        VIEW, record(7, newest_event_ms=None), bases((7, 5)), None, AT, LEVEL
     )
     assert verdict.passed
     assert "age_seconds" not in verdict.figures
 
 
 def test_before_anything_has_landed_a_view_is_not_said_to_show_it() -> None:
-    nothing = judge_serving_lag(VIEW, None, bases(), None, AT, LEVELS)
+    nothing = judge_serving_lag(VIEW, None, bases(), None, AT, LEVEL)
     assert (nothing.passed, nothing.sentence) == (True, "Nothing has landed.")
-    shown = judge_serving_lag(VIEW, record(7), bases((7, 5)), None, AT, LEVELS)
+    shown = judge_serving_lag(VIEW, record(7), bases((7, 5)), None, AT, LEVEL)
     assert shown.sentence == "The view shows everything that has landed."
 
 
 def test_a_failed_refresh_is_red_at_once() -> None:
-    verdict = judge_serving_lag(VIEW, record(7), bases((7, 1)), "No warehouse.", AT, LEVELS)
+    verdict = judge_serving_lag(VIEW, record(7), bases((7, 1)), "No warehouse.", AT, LEVEL)
     assert not verdict.passed
     assert verdict.sentence == "No warehouse."
 
 
 def test_a_table_that_cannot_be_loaded_is_no_reason_to_call_its_view_served() -> None:
-    verdict = judge_serving_lag(VIEW, None, {TABLE: "There is no catalog."}, None, AT, LEVELS)
+    verdict = judge_serving_lag(VIEW, None, {TABLE: "There is no catalog."}, None, AT, LEVEL)
     assert not verdict.passed
     assert verdict.sentence == "There is no catalog."
 

@@ -66,7 +66,7 @@ class FakeJobs:
 
     state: JobState = JobState.RUNNING
     sentence: str = "The job is running as process 7."
-    started_at_ms: int = 0
+    started_at_ms: int = field(default_factory=now_ms)
     asked: list[tuple[str, str]] = field(default_factory=list)
 
     def runs(self) -> dict[str, JobRun]:

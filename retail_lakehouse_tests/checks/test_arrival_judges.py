@@ -1,0 +1,112 @@
+from dataclasses import replace
+
+import pytest
+
+from retail_lakehouse.assets.stream import StreamLook
+from retail_lakehouse.checks.arrival_judges import judge_events_arrive, judge_producer_clock
+from retail_lakehouse.checks.judges import Verdict
+from retail_lakehouse.contracts.events import INVENTORY
+from retail_lakehouse.contracts.opening_hours import Hours, OpeningCalendar
+from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS, Measure, level_of
+from retail_lakehouse_tests.checks.looks import (
+    ALWAYS_CLOSED,
+    ALWAYS_OPEN,
+    AT,
+    batch,
+    look,
+    steady,
+)
+
+ONE_A_MINUTE = level_of("inventory_events", Measure.EVENTS_ARRIVE)
+CLOCK = level_of("inventory_events", Measure.PRODUCER_CLOCK)
+
+
+def judged(stream: StreamLook, calendar: OpeningCalendar = ALWAYS_OPEN) -> Verdict:
+    return judge_events_arrive(stream, INVENTORY, calendar, ONE_A_MINUTE, SERVICE_LEVELS)
+
+
+@pytest.mark.parametrize("ago, passed", [(590, True), (610, False)])
+def test_no_data_is_an_alarm_while_stores_are_open(ago: float, passed: bool) -> None:
+    verdict = judged(look(*steady(ago, read=100)))
+    assert verdict.passed is passed
+    assert ("No record of retail.inventory.events came" in verdict.sentence) is not passed
+
+
+def test_no_data_is_none_while_they_are_closed() -> None:
+    assert judged(look(*steady(3_000)), ALWAYS_CLOSED).passed
+
+
+def test_few_open_stores_may_be_silent_for_longer() -> None:
+    # One of fifty is open: one event is due in 50 minutes.
+    night = OpeningCalendar((Hours("UTC", 0, 1440, 1), Hours("UTC", 0, 0, 49)), 0)
+    assert judged(look(batch(2_900, seconds=1)), night).passed
+    assert not judged(look(batch(3_100, seconds=1)), night).passed
+
+
+def test_a_topic_to_which_nothing_ever_came_is_silent_since_the_jobs_start() -> None:
+    assert judged(look(started_ago=500)).passed
+    assert not judged(look(started_ago=700)).passed
+
+
+def test_a_platform_that_slept_over_night_has_not_heard_what_came() -> None:
+    assert judged(look(batch(30_000), started_ago=60)).passed
+
+
+def test_records_that_wait_are_events_that_came() -> None:
+    verdict = judged(look(batch(5_000), waiting=3))
+    assert verdict.passed
+    assert "ingest_lag" in verdict.sentence
+
+
+@pytest.mark.parametrize("read, passed", [(1, False), (2, True)])
+def test_fewer_records_than_the_open_stores_owe_are_too_few(read: int, passed: bool) -> None:
+    # A batch every 100 s, so 0.6 or 1.2 records a minute.
+    verdict = judged(look(*steady(5, every=100.0, read=read)))
+    assert verdict.passed is passed
+    assert judged(look(*steady(5, every=100.0, read=read)), ALWAYS_CLOSED).passed
+
+
+def test_a_run_of_a_few_minutes_is_not_yet_a_rate() -> None:
+    assert judged(look(*steady(5, every=100.0, read=1), started_ago=500)).passed
+
+
+def test_records_that_come_with_old_events_only_are_no_fresh_data() -> None:
+    held = [batch(5 + 10 * i, held=900) for i in range(300)]
+    verdict = judged(look(*held, waiting=20))
+    assert not verdict.passed
+    assert "900 s old when it reaches the broker" in verdict.sentence
+    assert judged(look(*held, waiting=20), ALWAYS_CLOSED).passed
+    # Some late events among fresh ones are no news.
+    assert judged(look(batch(5), *held[1:], waiting=20)).passed
+
+
+def test_what_cannot_be_seen_is_a_failed_check_with_its_sentence() -> None:
+    assert judged(look(topic="No Kafka.")).sentence == (
+        "Whether events come cannot be known: No Kafka."
+    )
+    assert judged(look(table="No catalog.")).sentence == "No catalog."
+    assert not judge_producer_clock("No catalog.", CLOCK, AT).passed
+
+
+@pytest.mark.parametrize("ahead, passed", [(29, True), (31, False)])
+def test_a_producers_clock_that_is_ahead_is_a_warning(ahead: float, passed: bool) -> None:
+    verdict = judge_producer_clock(look(batch(5, ahead=ahead)).tables["inventory"], CLOCK, AT)
+    assert verdict.passed is passed
+    assert verdict.warn_only is not passed
+    assert verdict.figures["clock_ahead_seconds"] == ahead
+
+
+def test_a_broker_whose_clock_is_ahead_of_ours_is_a_warning_too() -> None:
+    table = look(batch(-120, seconds=1)).tables["inventory"]
+    assert judge_producer_clock(table, CLOCK, AT).figures["clock_ahead_seconds"] == 119.0
+
+
+def test_before_the_first_batch_no_clock_is_blamed() -> None:
+    assert judge_producer_clock(look().tables["inventory"], CLOCK, AT).passed
+
+
+def test_a_job_that_is_restarted_starts_a_silence_anew() -> None:
+    quiet = look(*steady(1_200))
+    run = replace(quiet.jobs["inventory"], started_at_ms=AT - 300_000)
+    assert not judged(quiet).passed
+    assert judged(replace(quiet, jobs={"inventory": run})).passed
