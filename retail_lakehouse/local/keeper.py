@@ -1,7 +1,9 @@
 """One process kept as wished: started, watched, started again, stopped.
 
-Belongs here: the life of a single supervised process. Doesn't belong here: all of them together
-(`supervisor.py`), how a session is spawned and ended (`processes.py`).
+Belongs here: what a single supervised process is asked and what happens to it, told to the state
+machine of `contracts/job_states.py`, and what that says done. Doesn't belong here: the machine's
+table, all processes together (`supervisor.py`), how a session is spawned and ended
+(`processes.py`).
 
 A keeper is a thread that alone starts and stops its process, so that two requests never make two
 processes; before each start the old session is ended completely.
@@ -14,24 +16,41 @@ import signal
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
+from retail_lakehouse.contracts.job_states import JobAction, JobEvent, JobLife, Pace, Phase, step
 from retail_lakehouse.local import processes
 from retail_lakehouse.local.control import Action, ProcessState, ProcessStatus
 from retail_lakehouse.local.process_record import ProcessRecord, read_record
 
 logger = logging.getLogger(__name__)
 
-BACKOFF_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
-STEADY_AFTER_SECONDS = 60.0
-"""A process that lived so long starts with the shortest pause again when it dies."""
-CRASH_LOOP_DEATHS = 3
 DEFAULT_GRACE_SECONDS = 8.0
 _POLL_SECONDS = 0.1
-_UP = (ProcessState.STARTING, ProcessState.RUNNING)
-_DOWN = (ProcessState.WAITING, ProcessState.CRASHING, ProcessState.HALTED)
+_STOP_AGAIN_SECONDS = 5.0
+_ASKED: dict[Action, JobEvent] = {
+    "start": JobEvent.START_ASKED,
+    "stop": JobEvent.STOP_ASKED,
+    "restart": JobEvent.RESTART_ASKED,
+}
+_ENDS = (JobEvent.RUN_DIED, JobEvent.RUN_NEEDS_A_PERSON, JobEvent.RUN_STOPPED)
+_STATES: dict[Phase, ProcessState] = {
+    Phase.STOPPED: ProcessState.STOPPED,
+    Phase.STARTING: ProcessState.STARTING,
+    Phase.RUNNING: ProcessState.RUNNING,
+    # Whether a process that lives does its work is seen from outside, by its commits.
+    Phase.STALLED: ProcessState.RUNNING,
+    Phase.STOPPING: ProcessState.STOPPING,
+    Phase.RESTARTING: ProcessState.STOPPING,
+    Phase.WAITING: ProcessState.WAITING,
+    Phase.CRASH_LOOPING: ProcessState.CRASHING,
+    Phase.GAVE_UP: ProcessState.HALTED,
+    Phase.NEEDS_A_PERSON: ProcessState.HALTED,
+    Phase.HANDING_OVER: ProcessState.STARTING,
+}
 
 
 class Unit(Protocol):
@@ -40,6 +59,8 @@ class Unit(Protocol):
     name: str
     stage: int
     """Lower stages are stopped first: 0 for what uses the others."""
+    pace: Pace
+    """How soon and how often it is started again when it dies."""
 
     def start(self) -> None:
         """Start it, after ending what is left of the one before."""
@@ -72,6 +93,7 @@ class CommandUnit:
         stage: int = 0,
         before_start: Callable[[], None] | None = None,
         final_exit_codes: frozenset[int] = frozenset(),
+        pace: Pace | None = None,
     ) -> None:
         """Describe the process.
 
@@ -82,9 +104,11 @@ class CommandUnit:
             stage: When it is stopped; lower stages first.
             before_start: Called between the end of the old process and the start.
             final_exit_codes: Exit codes that say that starting it again is no use.
+            pace: How soon and how often it is started again when it dies; for ever when not given.
         """
         self.name = name
         self.stage = stage
+        self.pace = pace or Pace()
         self._root = root
         self._command = command
         self._before_start = before_start
@@ -155,15 +179,15 @@ class Keeper:
         self._log = processes.log_path(root, unit.name)
         self._changed = changed
         self._condition = threading.Condition()
-        self._wanted = False
-        self._restart = False
+        self._asked: deque[JobEvent] = deque()
         self._closing = False
-        self._state = ProcessState.STOPPED
+        self._life = JobLife()
         self._message = ""
         self._started_at: float | None = None
+        self._up_since = 0.0
+        self._due_at = 0.0
         self._restarts = 0
         self._died_before = False
-        self._deaths = 0
         self._thread = threading.Thread(target=self._keep, name=unit.name, daemon=True)
 
     def begin(self) -> None:
@@ -175,7 +199,7 @@ class Keeper:
         with self._condition:
             return ProcessStatus(
                 name=self.unit.name,
-                state=self._state,
+                state=_STATES[self._life.phase],
                 pid=self.unit.pid(),
                 started_at=self._started_at,
                 restarts=self._restarts,
@@ -184,26 +208,16 @@ class Keeper:
             )
 
     def ask(self, action: Action) -> None:
-        """Wish for a state; the keeper follows in its own time."""
+        """Wish for a state; the keeper follows in its own time, one wish after the other."""
         with self._condition:
-            if action == "stop":
-                # A restart that nothing follows any more would be waited for.
-                self._wanted = self._restart = False
-            else:
-                # A start that overtakes a stop comes after it. To ask for the start of what waits
-                # for its next try is to end the waiting.
-                overtakes = not self._wanted and self._state in _UP
-                waits = self._state in _DOWN
-                if action == "restart" or overtakes or waits:
-                    self._restart = True
-                self._wanted = True
-                self._deaths = 0
+            self._asked.append(_ASKED[action])
             self._condition.notify_all()
 
     def close(self) -> None:
         """Stop the unit and end the thread."""
         with self._condition:
-            self._wanted, self._closing = False, True
+            self._asked.append(JobEvent.STOP_ASKED)
+            self._closing = True
             self._condition.notify_all()
 
     def wait_for(self, states: Iterable[ProcessState], timeout_seconds: float) -> bool:
@@ -211,7 +225,7 @@ class Keeper:
         wished = frozenset(states)
         with self._condition:
             return self._condition.wait_for(
-                lambda: self._state in wished and not self._restart, timeout_seconds
+                lambda: _STATES[self._life.phase] in wished and not self._asked, timeout_seconds
             )
 
     def join(self, timeout_seconds: float) -> bool:
@@ -220,112 +234,138 @@ class Keeper:
         return not self._thread.is_alive()
 
     def _keep(self) -> None:
-        while self._is_wanted():
-            try:
-                self._start()
-                died = self._watch()
-            except Exception as error:
-                # Whatever keeps one process from starting is its own affair: the others go on, and
-                # the sentence is shown.
-                ours = isinstance(error, RuntimeError | OSError | ValueError)
-                logger.warning("%s: %s", self.unit.name, error, exc_info=not ours)
-                died = str(error) or repr(error)
-            if died is None:
-                self._stop()
-            else:
-                self._died(died)
-                self._pause()
-        self._stop()
+        while True:
+            event, words = self._next_event()
+            self._follow(event, words)
+            with self._condition:
+                ends = self._life.phase is Phase.STOPPED or not self._asked
+                if self._closing and ends:
+                    return
 
-    def _is_wanted(self) -> bool:
-        """Wait for the wish that it runs; False once the end was asked for."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._wanted or self._closing)
-            return not self._closing
-
-    def _start(self) -> None:
-        with self._condition:
-            self._restart = False
-            self._restarts += self._died_before
-            self._died_before = False
-            self._state, self._message = ProcessState.STARTING, ""
-            self._condition.notify_all()
-        self._tell()
-        self.unit.start()
-        with self._condition:
-            self._started_at = time.time()
-        self._set(ProcessState.RUNNING)
-
-    def _watch(self) -> str | None:
-        """Wait for the process's end: how it died, or None if it is asked to end."""
-        began = time.monotonic()
+    def _next_event(self) -> tuple[JobEvent, str]:
+        """Wait for what is asked, or for what happens by itself; with its sentence, if it has."""
         while True:
             with self._condition:
-                self._condition.wait(_POLL_SECONDS)
-                if not self._wanted or self._restart:
-                    return None
-            if not self.unit.is_alive():
-                break
-            if self._deaths and time.monotonic() - began > STEADY_AFTER_SECONDS:
-                self._deaths = 0
-                self._set(ProcessState.RUNNING)
-        tail = " / ".join(processes.log_tail(self._log, lines=3))
-        return f"{self.unit.name} ended with {self.unit.last_exit()}: {tail or 'no log'}"
+                self._condition.wait_for(lambda: bool(self._asked), self._patience_seconds())
+                phase = self._life.phase
+                if self._asked:
+                    # Still in the queue while it is followed: who waits sees that it is not done.
+                    return self._asked[0], ""
+            if phase is Phase.RUNNING:
+                seen = self._look()
+                if seen is not None:
+                    return seen
+            elif time.monotonic() >= self._due_at:
+                is_down = phase in (Phase.WAITING, Phase.CRASH_LOOPING)
+                return (JobEvent.BACKOFF_OVER if is_down else JobEvent.STOP_OVERDUE), ""
 
-    def _died(self, message: str) -> None:
-        self._died_before = True
-        if self.unit.needs_a_person():
-            self._set(
-                ProcessState.HALTED,
-                f"{message} Starting it again by itself is no use. The whole log: {self._log}",
-            )
-            return
-        self._deaths += 1
-        pause = self._pause_seconds()
-        if self._deaths >= CRASH_LOOP_DEATHS:
-            self._set(
-                ProcessState.CRASHING,
-                f"{self.unit.name} has died {self._deaths} times in a row and is tried again every "
-                f"{pause:g} s. {message} The whole log: {self._log}",
-            )
-        else:
-            self._set(ProcessState.WAITING, f"{message} It is started again in {pause:g} s.")
+    def _patience_seconds(self) -> float | None:
+        """How long nothing happens by itself; None for ever."""
+        phase = self._life.phase
+        if phase is Phase.RUNNING:
+            return _POLL_SECONDS
+        if phase in (Phase.STOPPED, Phase.GAVE_UP, Phase.NEEDS_A_PERSON):
+            return None
+        return max(0.0, self._due_at - time.monotonic())
 
-    def _pause_seconds(self) -> float:
-        return BACKOFF_SECONDS[min(max(self._deaths, 1), len(BACKOFF_SECONDS)) - 1]
+    def _look(self) -> tuple[JobEvent, str] | None:
+        """What has happened to the process that should be running."""
+        try:
+            if self.unit.is_alive():
+                steady = time.monotonic() - self._up_since > self.unit.pace.steady_after_seconds
+                return (JobEvent.RUN_STEADY, "") if self._life.deaths and steady else None
+            tail = " / ".join(processes.log_tail(self._log, lines=3))
+            words = f"{self.unit.name} ended with {self.unit.last_exit()}: {tail or 'no log'}"
+            return self._death(), words
+        except Exception as error:  # noqa: BLE001 - a thread that ended would keep nothing
+            return JobEvent.RUN_DIED, self._warned(error)
 
-    def _pause(self) -> None:
+    def _follow(self, event: JobEvent | None, words: str) -> None:
+        """Tell the machine what happened, do what it says, and tell it what came of that."""
+        while event is not None:
+            with self._condition:
+                self._life, action = step(self._life, event, self.unit.pace)
+                self._message = self._sentence(words)
+                if event in _ENDS:
+                    self._died_before = event is not JobEvent.RUN_STOPPED
+                if action is JobAction.WAIT:
+                    pause = self.unit.pace.pause_seconds(self._life.deaths)
+                    self._due_at = time.monotonic() + pause
+                if self._asked and self._asked[0] is event:
+                    self._asked.popleft()
+                self._condition.notify_all()
+            self._tell()
+            if action is JobAction.ALERT:
+                logger.error("%s: %s", self._life.phase, self._message)
+            event, words = self._done(action)
+
+    def _done(self, action: JobAction) -> tuple[JobEvent | None, str]:
+        """Do it, and say what came of it."""
+        if action is JobAction.START_RUN:
+            return self._start_run()
+        if action is JobAction.STOP_RUN:
+            return self._stop_run()
+        return None, ""
+
+    def _start_run(self) -> tuple[JobEvent, str]:
         with self._condition:
-            halted = self._state is ProcessState.HALTED
-            self._condition.wait_for(
-                lambda: not self._wanted or self._restart,
-                None if halted else self._pause_seconds(),
-            )
-            wanted = self._wanted
-        if not wanted:
-            self._stop()
+            self._restarts += self._died_before
+            self._died_before = False
+        try:
+            self.unit.start()
+        except Exception as error:  # noqa: BLE001 - one that cannot start keeps no other from it
+            return self._death(), self._warned(error)
+        with self._condition:
+            self._started_at, self._up_since = time.time(), time.monotonic()
+        return JobEvent.RUN_UP, ""
 
-    def _stop(self) -> None:
-        """End the process; one that does not end stays `stopping`, and is ended before a start."""
-        if self._state is ProcessState.STOPPED:
-            return
-        self._set(ProcessState.STOPPING)
+    def _stop_run(self) -> tuple[JobEvent | None, str]:
+        """End the process; one that does not end stays `stopping`, and is asked again."""
         try:
             self.unit.stop(self.grace_seconds, self.hurry)
         except Exception as error:  # noqa: BLE001 - a thread that ended would keep nothing
             logger.warning("%s did not stop: %s", self.unit.name, error)
-            self._set(ProcessState.STOPPING, str(error) or repr(error))
-            return
+            with self._condition:
+                self._message = str(error) or repr(error)
+                self._due_at = time.monotonic() + _STOP_AGAIN_SECONDS
+                self._condition.notify_all()
+            self._tell()
+            return None, ""
         with self._condition:
             self._started_at = None
-            self._died_before = False
-        self._set(ProcessState.STOPPED)
+        return JobEvent.RUN_STOPPED, ""
 
-    def _set(self, state: ProcessState, message: str = "") -> None:
-        with self._condition:
-            self._state, self._message = state, message
-            self._condition.notify_all()
-        self._tell()
+    def _death(self) -> JobEvent:
+        if self.unit.needs_a_person():
+            return JobEvent.RUN_NEEDS_A_PERSON
+        return JobEvent.RUN_DIED
+
+    def _warned(self, error: Exception) -> str:
+        # Whatever keeps one process from running is its own affair: the others go on, and the
+        # sentence is shown.
+        ours = isinstance(error, RuntimeError | OSError | ValueError)
+        logger.warning("%s: %s", self.unit.name, error, exc_info=None if ours else error)
+        return str(error) or repr(error)
+
+    def _sentence(self, words: str) -> str:
+        """Why it is not running, and what comes next; nothing while it runs or is stopped."""
+        name, deaths, phase = self.unit.name, self._life.deaths, self._life.phase
+        pause, log = self.unit.pace.pause_seconds(deaths), f"The whole log: {self._log}"
+        if not words:
+            return ""
+        if phase is Phase.NEEDS_A_PERSON:
+            return f"{words} Starting it again by itself is no use. {log}"
+        if phase is Phase.GAVE_UP:
+            return (
+                f"{name} has died {deaths} times in a row and is not tried again by itself: mend "
+                f"that, then start it. {words} {log}"
+            )
+        if phase is Phase.CRASH_LOOPING:
+            return (
+                f"{name} has died {deaths} times in a row and is tried again every {pause:g} s. "
+                f"{words} {log}"
+            )
+        return f"{words} It is started again in {pause:g} s."
 
     def _tell(self) -> None:
         try:

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retail_lakehouse.contracts.job_states import LOCAL_JOB_PACE, Pace
 from retail_lakehouse.contracts.topics import TOPICS
 from retail_lakehouse.local import ports
 from retail_lakehouse.local.control import ProcessState, ProcessStatus
@@ -78,6 +79,7 @@ class BrokerUnit:
 
     name = "broker"
     stage = _SERVERS_STAGE
+    pace = Pace()
 
     def __init__(self, make: Callable[[], Broker]) -> None:
         """Describe it; `make` is called once, when it is first started."""
@@ -263,6 +265,7 @@ class Stack:
             partial(self._job, event),
             before_start=lambda: shutil.rmtree(temporary, ignore_errors=True),
             final_exit_codes=frozenset({EXIT_NEEDS_A_PERSON}),
+            pace=LOCAL_JOB_PACE,
         )
 
     def _spark_dir(self, event: str) -> Path:

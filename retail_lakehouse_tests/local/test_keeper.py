@@ -7,10 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from retail_lakehouse.contracts.job_states import Pace
 from retail_lakehouse.local import keeper, processes
 from retail_lakehouse.local.control import ProcessState, ProcessStatus
 from retail_lakehouse.local.keeper import CommandUnit, Keeper, Unit
@@ -22,8 +24,8 @@ DIE = "exit 1"
 DEAF = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
 
 
-def unit(root: Path, script: str) -> CommandUnit:
-    return CommandUnit(root, "one", lambda: Command(["/bin/sh", "-c", script]))
+def unit(root: Path, script: str, pace: Pace | None = None) -> CommandUnit:
+    return CommandUnit(root, "one", lambda: Command(["/bin/sh", "-c", script]), pace=pace)
 
 
 class Kept:
@@ -47,15 +49,20 @@ class Kept:
         assert self.keeper.wait_for([state], 10.0), self.keeper.status()
 
 
-Keep = Callable[[Unit | str], Kept]
+class Keep(Protocol):
+    """Begins to keep a unit, or a script at a pace."""
+
+    def __call__(self, kept: Unit | str, pace: Pace | None = None) -> Kept: ...
 
 
 @pytest.fixture
 def keep(tmp_path: Path) -> Iterator[Keep]:
     made: list[Kept] = []
 
-    def make(kept: Unit | str) -> Kept:
-        made.append(Kept(tmp_path, unit(tmp_path, kept) if isinstance(kept, str) else kept))
+    def make(kept: Unit | str, pace: Pace | None = None) -> Kept:
+        if isinstance(kept, str):
+            kept = unit(tmp_path, kept, pace)
+        made.append(Kept(tmp_path, kept))
         return made[-1]
 
     yield make
@@ -72,12 +79,9 @@ def until(done: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.02)
 
 
-def test_pauses_grow_with_each_death_and_stay_at_the_longest(
-    keep: Keep, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pauses_grow_with_each_death_and_stay_at_the_longest(keep: Keep) -> None:
     pauses = (0.05, 0.1, 0.2)
-    monkeypatch.setattr(keeper, "BACKOFF_SECONDS", pauses)
-    kept = keep(DIE)
+    kept = keep(DIE, Pace(backoff_seconds=pauses))
     kept.keeper.ask("start")
     until(lambda: kept.keeper.status().restarts == 4)
     said = ("again in 0.05 s", "again in 0.1 s", "again every 0.2 s", "again every 0.2 s")
@@ -88,34 +92,29 @@ def test_pauses_grow_with_each_death_and_stay_at_the_longest(
         assert start - death >= pause * 0.9
 
 
-def test_one_that_dies_before_it_is_steady_is_paused_longer(
-    keep: Keep, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(keeper, "BACKOFF_SECONDS", (0.01, 0.02))
-    kept = keep("sleep 0.3; exit 1")
+def test_one_that_dies_before_it_is_steady_is_paused_longer(keep: Keep) -> None:
+    kept = keep("sleep 0.3; exit 1", Pace(backoff_seconds=(0.01, 0.02)))
     kept.keeper.ask("start")
     until(lambda: len(kept.deaths()) >= 2)
     assert "again in 0.02 s" in kept.deaths()[1]
 
 
 def test_one_that_was_steady_begins_with_the_shortest_pause_again(
-    keep: Keep, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    keep: Keep, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(keeper, "BACKOFF_SECONDS", (0.01, 0.02))
-    monkeypatch.setattr(keeper, "STEADY_AFTER_SECONDS", 0.3)
     runs = tmp_path / "runs"
-    kept = keep(f"echo >> '{runs}'; [ $(wc -l < '{runs}') = 3 ] && sleep 1; exit 1")
+    kept = keep(
+        f"echo >> '{runs}'; [ $(wc -l < '{runs}') = 3 ] && sleep 1; exit 1",
+        Pace(backoff_seconds=(0.01, 0.02), steady_after_seconds=0.3),
+    )
     kept.keeper.ask("start")
     until(lambda: len(kept.deaths()) >= 3)
     assert "again in 0.02 s" in kept.deaths()[1]
     assert "again in 0.01 s" in kept.deaths()[2]
 
 
-def test_one_that_stays_steady_is_told_to_run_once(
-    keep: Keep, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(keeper, "STEADY_AFTER_SECONDS", 0.0)
-    kept = keep(SLEEP)
+def test_one_that_stays_steady_is_told_to_run_once(keep: Keep) -> None:
+    kept = keep(SLEEP, Pace(steady_after_seconds=0.0))
     kept.keeper.ask("start")
     kept.reaches(ProcessState.RUNNING)
     time.sleep(0.4)
@@ -128,12 +127,10 @@ def test_one_that_stays_steady_is_told_to_run_once(
 )
 def test_a_start_that_is_asked_for_ends_the_pause_and_forgets_the_deaths(
     keep: Keep,
-    monkeypatch: pytest.MonkeyPatch,
     pauses: tuple[float, ...],
     state: ProcessState,
 ) -> None:
-    monkeypatch.setattr(keeper, "BACKOFF_SECONDS", pauses)
-    kept = keep(DIE)
+    kept = keep(DIE, Pace(backoff_seconds=pauses))
     kept.keeper.ask("start")
     until(lambda: "30 s" in kept.keeper.status().message)
     assert kept.keeper.status().state is state
@@ -143,11 +140,8 @@ def test_a_start_that_is_asked_for_ends_the_pause_and_forgets_the_deaths(
     assert "again in 0.01 s" in kept.deaths()[before]
 
 
-def test_a_stop_ends_the_pause_and_the_next_start_is_none_after_a_death(
-    keep: Keep, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(keeper, "BACKOFF_SECONDS", (30.0,))
-    kept = keep(DIE)
+def test_a_stop_ends_the_pause_and_the_next_start_is_none_after_a_death(keep: Keep) -> None:
+    kept = keep(DIE, Pace(backoff_seconds=(30.0,)))
     kept.keeper.ask("start")
     kept.reaches(ProcessState.WAITING)
     assert kept.keeper.status().pid is None
@@ -185,10 +179,11 @@ def test_a_process_has_a_start_time_from_its_start_to_its_stop(keep: Keep) -> No
 
 
 def test_a_death_is_told_with_the_last_three_lines_and_forgotten_by_the_next_start(
-    keep: Keep, monkeypatch: pytest.MonkeyPatch
+    keep: Keep,
 ) -> None:
-    monkeypatch.setattr(keeper, "BACKOFF_SECONDS", (0.01,))
-    kept = keep(r"printf 'first\nsecond\nthird\nfourth\n'; kill -9 $$")
+    kept = keep(
+        r"printf 'first\nsecond\nthird\nfourth\n'; kill -9 $$", Pace(backoff_seconds=(0.01,))
+    )
     kept.keeper.ask("start")
     until(lambda: len(kept.messages(ProcessState.STARTING)) >= 2)
     assert kept.deaths()[0].startswith(
@@ -214,6 +209,7 @@ class SlowToStart:
 
     name = "one"
     stage = 0
+    pace = Pace()
 
     def __init__(self) -> None:
         self.starts = 0
@@ -316,11 +312,18 @@ def test_a_start_that_cannot_be_recorded_is_one_that_failed_and_leaves_no_proces
 
 
 def test_a_start_that_fails_is_tried_again_whatever_the_process_before_it_said(
-    keep: Keep, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    keep: Keep, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(keeper, "BACKOFF_SECONDS", (30.0,))
     commands = [Command([str(tmp_path / "no such program")]), Command(["/bin/sh", "-c", "exit 3"])]
-    kept = keep(CommandUnit(tmp_path, "one", commands.pop, final_exit_codes=frozenset({3})))
+    kept = keep(
+        CommandUnit(
+            tmp_path,
+            "one",
+            commands.pop,
+            final_exit_codes=frozenset({3}),
+            pace=Pace(backoff_seconds=(30.0,)),
+        )
+    )
     kept.keeper.ask("start")
     kept.reaches(ProcessState.HALTED)
     kept.keeper.ask("start")

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from retail_lakehouse.contracts.job_states import Pace
 from retail_lakehouse.local import keeper, processes
 from retail_lakehouse.local.control import ControlError, ProcessState, ProcessStatus
 from retail_lakehouse.local.keeper import CommandUnit
@@ -35,8 +36,10 @@ SLEEPER = "import time; time.sleep(300)"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)"
 
 
-def unit(root: Path, name: str, code: str, stage: int = 0) -> CommandUnit:
-    return CommandUnit(root, name, lambda: Command([sys.executable, "-c", code]), stage=stage)
+def unit(root: Path, name: str, code: str, stage: int = 0, pace: Pace | None = None) -> CommandUnit:
+    return CommandUnit(
+        root, name, lambda: Command([sys.executable, "-c", code]), stage=stage, pace=pace
+    )
 
 
 def until(done: Callable[[], bool], seconds: float = 10.0) -> None:
@@ -122,13 +125,11 @@ def test_a_process_whose_starter_was_killed_before_its_record_was_written_is_end
         strangers.wait(5)
 
 
-def test_a_crash_loop_is_said_in_a_sentence_with_the_last_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(keeper, "BACKOFF_SECONDS", (0.01,))
+def test_a_crash_loop_is_said_in_a_sentence_with_the_last_words(tmp_path: Path) -> None:
     told: list[ProcessStatus] = []
     code = "import sys; sys.exit('the disk is full')"
-    supervisor = Supervisor(tmp_path, [unit(tmp_path, "one", code)], told.append)
+    pace = Pace(backoff_seconds=(0.01,))
+    supervisor = Supervisor(tmp_path, [unit(tmp_path, "one", code, pace=pace)], told.append)
     supervisor.open()
     supervisor.ask("start", "one")
     until(lambda: any(status.state is ProcessState.CRASHING for status in told))
@@ -136,6 +137,39 @@ def test_a_crash_loop_is_said_in_a_sentence_with_the_last_words(
     assert "one has died 3 times in a row" in message
     assert "the disk is full" in message
     assert "exit code 1" in message
+    supervisor.close()
+
+
+def test_what_died_too_often_is_left_alone_until_a_person_starts_it(tmp_path: Path) -> None:
+    code = "import sys; sys.exit('no memory')"
+    pace = Pace(backoff_seconds=(0.01,), gives_up_after_deaths=4)
+    supervisor = Supervisor(tmp_path, [unit(tmp_path, "one", code, pace=pace)])
+    supervisor.open()
+    try:
+        supervisor.ask("start", "one")
+        until(lambda: supervisor.status()["one"].state is ProcessState.HALTED)
+        time.sleep(0.2)
+        given_up = supervisor.status()["one"]
+        assert given_up.restarts == 3
+        assert "has died 4 times in a row and is not tried again by itself" in given_up.message
+        assert "no memory" in given_up.message
+        supervisor.ask("start", "one")
+        until(lambda: supervisor.status()["one"].restarts > 3)
+    finally:
+        supervisor.close()
+
+
+def test_what_does_not_stop_is_asked_again_until_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "_STOP_AGAIN_SECONDS", 0.05)
+    one = Troubled("one")
+    one.on_stop = [processes.StragglersError("The processes 7 do not end.") for _ in range(3)]
+    supervisor = Supervisor(tmp_path, [one])
+    supervisor.open()
+    supervisor.request("start", "one")
+    assert supervisor.request("restart", "one").state is ProcessState.RUNNING
+    assert one.on_stop == []
     supervisor.close()
 
 
@@ -187,7 +221,7 @@ def test_a_process_that_asks_for_a_person_is_not_started_again_by_itself(tmp_pat
     try:
         supervisor.ask("start", "job")
         until(lambda: supervisor.status()["job"].state is ProcessState.HALTED)
-        time.sleep(2 * keeper.BACKOFF_SECONDS[0])
+        time.sleep(2 * Pace().pause_seconds(1))
         halted = supervisor.status()["job"]
         assert halted.state is ProcessState.HALTED
         assert halted.restarts == 0
@@ -202,6 +236,7 @@ class Troubled:
     """A unit that raises what is thrown at it."""
 
     stage = 0
+    pace = Pace(backoff_seconds=(0.05,))
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -242,9 +277,8 @@ def _raise_next(errors: list[Exception]) -> None:
     [subprocess.TimeoutExpired("java", 5.0), psutil.AccessDenied(7), KeyError("port"), OSError(5)],
 )
 def test_an_error_of_any_kind_counts_as_a_death_and_is_got_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    tmp_path: Path, error: Exception
 ) -> None:
-    monkeypatch.setattr(keeper, "BACKOFF_SECONDS", (0.05,))
     one = Troubled("one")
     one.on_start, one.on_look = [error], [error]
     told: list[ProcessStatus] = []

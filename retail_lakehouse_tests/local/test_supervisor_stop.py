@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from retail_lakehouse.contracts.job_states import Pace
 from retail_lakehouse.local import keeper, processes, supervisor
 from retail_lakehouse.local.control import ControlError, ProcessState
 from retail_lakehouse.local.keeper import CommandUnit
@@ -74,12 +75,11 @@ def test_a_deaf_client_leaves_its_server_the_time_to_end_by_itself(
 
 
 def test_what_died_is_not_tried_again_while_the_others_are_being_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(keeper, "BACKOFF_SECONDS", (0.5,))
-    stack = opened(
-        tmp_path, unit(tmp_path, "client", DEAF), unit(tmp_path, "server", "echo began", stage=1)
-    )
+    server = unit(tmp_path, "server", "echo began", stage=1)
+    server.pace = Pace(backoff_seconds=(0.5,))
+    stack = opened(tmp_path, unit(tmp_path, "client", DEAF), server)
     stack.request("start", "client")
     until(lambda: "ready" in said(tmp_path, "client"))
     stack.ask("start", "server")
@@ -93,6 +93,7 @@ class WaitsForAnAnswer:
 
     name = "one"
     stage = 0
+    pace = Pace()
 
     def __init__(self, root: Path) -> None:
         self._root = root
