@@ -11,6 +11,7 @@ import dagster as dg
 from retail_lakehouse.assets.describe import code_reference, moment
 from retail_lakehouse.assets.keys import JOBS_GROUP, OWNER, job_key, topic_key
 from retail_lakehouse.contracts.events import EVENTS, EventContract
+from retail_lakehouse.contracts.job_states import Phase
 from retail_lakehouse.contracts.tables import event_table, quarantine_table
 from retail_lakehouse.resources.job_runs import JobRun, JobState
 from retail_lakehouse.settings import Settings
@@ -21,12 +22,18 @@ def job_specs(settings: Settings) -> list[dg.AssetSpec]:
     return [_spec(event, settings) for event in EVENTS]
 
 
-def job_event(run: JobRun, event: EventContract) -> dg.AssetMaterialization | dg.AssetObservation:
+def job_event(
+    run: JobRun, event: EventContract, phase: Phase
+) -> dg.AssetMaterialization | dg.AssetObservation:
     """What is reported when a job's state has changed, and as a heartbeat.
 
     Only a run that runs is a materialization: the graph shows the node as alive by its newest one.
     """
-    metadata: dict[str, Any] = {"state": run.state.value, "sentence": run.sentence}
+    metadata: dict[str, Any] = {
+        "state": run.state.value,
+        "phase": phase.value,
+        "sentence": run.sentence,
+    }
     if run.run_id is not None:
         metadata["run_id"] = run.run_id
     if run.started_at_ms is not None:

@@ -8,7 +8,7 @@ need. Not here: verdicts (`judges.py`, `arrival_judges.py`), causes (`causes.py`
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from retail_lakehouse.assets.stream import TableLook
+from retail_lakehouse.assets.stream import StreamLook, TableLook
 from retail_lakehouse.assets.topic_look import TopicLook
 from retail_lakehouse.contracts.mark import Mark
 from retail_lakehouse.contracts.opening_hours import OpeningCalendar
@@ -61,6 +61,26 @@ def quiet(
     if is_warming_up:
         patience = max(patience, levels.ingest_lag_seconds)
     return Quiet(seconds(since, at_ms), patience, is_warming_up)
+
+
+def quiet_beyond_seconds(
+    stream: StreamLook,
+    event: str,
+    drained_at_ms: Mapping[int, int],
+    trigger_seconds: float,
+    levels: ServiceLevels,
+) -> float | None:
+    """For how long a job is quiet beyond what it may; below 0: not yet.
+
+    None where nothing waits, or topic or table cannot be read: then nothing is said against it.
+    """
+    topic, table = stream.topics[event], stream.tables[event]
+    if isinstance(topic, str) or isinstance(table, str) or not topic.backlog:
+        return None
+    told = quiet(
+        stream.jobs[event], topic, table, drained_at_ms, trigger_seconds, levels, stream.at_ms
+    )
+    return None if told is None else round(told.seconds - told.patience_seconds, 1)
 
 
 def batch_seconds(table: TableLook) -> float:

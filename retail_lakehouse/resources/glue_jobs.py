@@ -1,12 +1,14 @@
 """Streaming jobs as AWS Glue runs them.
 
-Here: the state machine of a Glue job run and the three requests. Not here: the jobs' definitions
-(the AWS side's templates), the verdict on their health (`checks/`).
+Here: what the state of a Glue job run means, and the three requests. Not here: the jobs'
+definitions (the AWS side's templates), the machine that its news goes to
+(`contracts/job_states.py`), the verdict on their health (`checks/`).
 Source: https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-jobs-runs.html
 """
 
 from typing import Any
 
+from retail_lakehouse.contracts.job_states import JobEvent
 from retail_lakehouse.resources.job_runs import JobRequestError, JobRun, JobState, Verb
 
 _STATES: dict[str, JobState] = {
@@ -20,8 +22,21 @@ _STATES: dict[str, JobState] = {
     "FAILED": JobState.FAILED,
     "ERROR": JobState.FAILED,
     "TIMEOUT": JobState.FAILED,
-    "EXPIRED": JobState.FAILED,
+    # Its maintenance window, or seven days, ended the run; Glue starts the next one by itself.
+    "EXPIRED": JobState.STARTING,
 }
+_TOLD: dict[str, JobEvent] = {
+    "RUNNING": JobEvent.RUN_UP,
+    "STOPPED": JobEvent.RUN_STOPPED,
+    "SUCCEEDED": JobEvent.RUN_DIED,
+    "FAILED": JobEvent.RUN_DIED,
+    "ERROR": JobEvent.RUN_DIED,
+    # A time limit below seven days ends the run for good: Glue starts no other.
+    "TIMEOUT": JobEvent.RUN_DIED,
+    "EXPIRED": JobEvent.RUN_EXPIRED,
+}
+_SUCCESSOR = "_restart_"
+"""In the id of a run that Glue started after one that expired: `<run>_restart_N`."""
 _TIMEOUT_SECONDS = 5
 
 
@@ -123,10 +138,15 @@ def newest_run(event: str, region: str, raw: dict[str, Any]) -> JobRun:
     if state is JobState.FAILED:
         reason = raw.get("ErrorMessage") or "Glue gives no message; see the run's log"
         sentence += f" {reason.rstrip('.')}. Mend that, then start the job again."
+    elif word == "EXPIRED":
+        sentence += " It reached its maintenance window: Glue starts its successor by itself."
     elif state is JobState.STOPPED:
         sentence += " Start the job to go on where its tables' marks end."
     elif state is JobState.UNKNOWN:
         sentence += " This program does not know that state; look at the run in Glue's console."
+    told = _TOLD.get(word)
+    if told is JobEvent.RUN_UP and _SUCCESSOR in run_id:
+        told = JobEvent.SUCCESSOR_UP
     return JobRun(
         event,
         state,
@@ -137,6 +157,7 @@ def newest_run(event: str, region: str, raw: dict[str, Any]) -> JobRun:
             f"https://{region}.console.aws.amazon.com/gluestudio/home"
             f"?region={region}#/job/{name}/run/{run_id}"
         ),
+        told=told,
     )
 
 

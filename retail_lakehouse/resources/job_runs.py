@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Protocol
 
+from retail_lakehouse.contracts.job_states import JobEvent
+
 Verb = Literal["start", "stop", "restart"]
 
 
@@ -33,6 +35,8 @@ class JobRun:
     run_id: str | None = None
     """Process id locally, job run id on Glue."""
     url: str | None = None
+    told: JobEvent | None = None
+    """What it is to the job's state machine; None where whoever runs it sees to it alone."""
 
 
 class JobRunner(Protocol):

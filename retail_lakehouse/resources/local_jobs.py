@@ -6,6 +6,7 @@ Here: its answers as the platform's job states. Not here: the supervisor or its 
 
 from pathlib import Path
 
+from retail_lakehouse.contracts.job_states import JobEvent
 from retail_lakehouse.local.control import (
     ControlError,
     ProcessState,
@@ -23,6 +24,13 @@ _STATES: dict[ProcessState, JobState] = {
     ProcessState.WAITING: JobState.FAILED,
     ProcessState.CRASHING: JobState.FAILED,
     ProcessState.HALTED: JobState.FAILED,
+}
+
+# A death is the supervisor's own affair: it starts the job again by itself.
+_TOLD: dict[ProcessState, JobEvent] = {
+    ProcessState.RUNNING: JobEvent.RUN_UP,
+    ProcessState.STOPPED: JobEvent.RUN_STOPPED,
+    ProcessState.HALTED: JobEvent.RUN_NEEDS_A_PERSON,
 }
 
 
@@ -76,4 +84,5 @@ def _run(event: str, status: ProcessStatus | None) -> JobRun:
         sentence,
         started_at_ms=started,
         run_id=None if status.pid is None else str(status.pid),
+        told=_TOLD.get(status.state),
     )

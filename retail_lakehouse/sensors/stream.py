@@ -1,7 +1,12 @@
 """The sensor that watches topics, streaming jobs and the lag between them and the tables.
 
-Here: one look a tick, and which of it is reported. Not here: the look, the verdicts.
+Here: one look a tick, which of it is reported, and what it makes the jobs' state machines ask for.
+Not here: the look, the verdicts, the machines (`job_watch.py`).
 """
+
+import logging
+from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 
@@ -10,14 +15,21 @@ from retail_lakehouse.assets.stream import StreamLook, look_at_stream
 from retail_lakehouse.assets.streaming_jobs import job_event
 from retail_lakehouse.assets.topic_look import TopicLook
 from retail_lakehouse.assets.topics import topic_observation
+from retail_lakehouse.checks import measures
 from retail_lakehouse.checks.stream import DrainedAt, judge_stream
 from retail_lakehouse.contracts.events import EVENTS
+from retail_lakehouse.contracts.job_states import Phase
+from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
+from retail_lakehouse.resources.job_runs import JobRequestError
 from retail_lakehouse.resources.kafka import KafkaResource
 from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
 from retail_lakehouse.sensors.edges import Edge, Memory
+from retail_lakehouse.sensors.job_watch import WatchedJob, first_seen, refused, watched
 from retail_lakehouse.sensors.reports import check_events, tick_sentence
 from retail_lakehouse.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 OBSERVE_EVERY_SECONDS = 60
 """A topic's rate and backlog are plotted: finer than the heartbeat, coarser than the tick."""
@@ -46,9 +58,10 @@ def stream_sensor(settings: Settings) -> dg.SensorDefinition:
         stream = look_at_stream(kafka, iceberg, streaming_jobs)
         drained = _drained(stream, memory)
         judged = judge_stream(stream, settings, drained)
+        phases = _control(stream, drained, settings, streaming_jobs, memory)
         events: list[StreamEvent] = [
             *_topic_events(stream, memory),
-            *_job_events(stream, memory),
+            *_job_events(stream, memory, phases),
             *check_events(judged, memory, stream.at_ms),
         ]
         return dg.SensorResult(
@@ -96,15 +109,50 @@ def _topic_events(stream: StreamLook, memory: Memory) -> list[dg.AssetObservatio
     return events
 
 
+def _control(
+    stream: StreamLook,
+    drained: DrainedAt,
+    settings: Settings,
+    jobs: StreamingJobsResource,
+    memory: Memory,
+) -> dict[str, Phase]:
+    """Steps each job's state machine, asks for what it says, and gives the phases."""
+    kept: dict[str, Any] = memory.facts.setdefault("jobs", {})
+    phases = {}
+    for name, run in stream.jobs.items():
+        if name not in kept:
+            job, verb = first_seen(run, stream.at_ms), None
+        else:
+            beyond = measures.quiet_beyond_seconds(
+                stream, name, drained.get(name, {}), settings.trigger, SERVICE_LEVELS
+            )
+            job, verb = watched(
+                WatchedJob.from_json(kept[name]),
+                run,
+                beyond,
+                SERVICE_LEVELS.ingest_lag_seconds,
+                stream.at_ms,
+            )
+        if verb is not None:
+            logger.warning("%s is %s and is asked to %s.", name, job.life.phase.value, verb)
+            try:
+                jobs.request(verb, name)
+            except JobRequestError as error:
+                logger.warning("%s", error)
+                job = refused(job, stream.at_ms)
+        kept[name] = job.to_json()
+        phases[name] = job.life.phase
+    return phases
+
+
 def _job_events(
-    stream: StreamLook, memory: Memory
+    stream: StreamLook, memory: Memory, phases: Mapping[str, Phase]
 ) -> list[dg.AssetMaterialization | dg.AssetObservation]:
-    return [
-        job_event(run, event)
-        for event in EVENTS
-        for run in (stream.jobs[event.name],)
-        if memory.edge(
-            job_key(event).to_user_string(), f"{run.state.value} {run.run_id}", stream.at_ms
-        )
-        is not Edge.PERSISTING
-    ]
+    events = []
+    for event in EVENTS:
+        run, phase = stream.jobs[event.name], phases[event.name]
+        told = f"{run.state.value} {run.run_id} {phase.value}"
+        edge = memory.edge(job_key(event).to_user_string(), told, stream.at_ms)
+        if edge is not Edge.PERSISTING:
+            events.append(job_event(run, event, phase))
+    return events

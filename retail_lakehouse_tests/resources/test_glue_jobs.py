@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from retail_lakehouse.contracts.job_states import JobEvent
 from retail_lakehouse.resources.glue_jobs import GlueJobs, newest_run
 from retail_lakehouse.resources.job_runs import JobRequestError, JobState, Verb
 
@@ -70,7 +71,7 @@ def test_half_a_restart_is_an_error_that_says_what_is_left_to_do() -> None:
         ("FAILED", JobState.FAILED),
         ("ERROR", JobState.FAILED),
         ("TIMEOUT", JobState.FAILED),
-        ("EXPIRED", JobState.FAILED),
+        ("EXPIRED", JobState.STARTING),
         ("SOMETHING_NEW", JobState.UNKNOWN),
     ],
 )
@@ -80,6 +81,33 @@ def test_every_state_of_a_glue_run_is_known_and_only_running_runs(
     run = newest_run("inventory", "ap-south-1", {"Id": "jr_1", "JobRunState": word})
     assert run.state is state
     assert word in run.sentence
+
+
+@pytest.mark.parametrize(
+    "run_id, word, told",
+    [
+        ("jr_1", "STARTING", None),
+        ("jr_1", "STOPPING", None),
+        ("jr_1", "RUNNING", JobEvent.RUN_UP),
+        ("jr_1_restart_2", "RUNNING", JobEvent.SUCCESSOR_UP),
+        ("jr_1", "EXPIRED", JobEvent.RUN_EXPIRED),
+        ("jr_1", "STOPPED", JobEvent.RUN_STOPPED),
+        ("jr_1", "SUCCEEDED", JobEvent.RUN_DIED),
+        ("jr_1", "TIMEOUT", JobEvent.RUN_DIED),
+        ("jr_1", "FAILED", JobEvent.RUN_DIED),
+        ("jr_1", "SOMETHING_NEW", None),
+    ],
+)
+def test_what_glue_does_is_told_to_the_jobs_state_machine(
+    run_id: str, word: str, told: JobEvent | None
+) -> None:
+    run = newest_run("inventory", "ap-south-1", {"Id": run_id, "JobRunState": word})
+    assert run.told is told
+
+
+def test_an_expired_run_is_followed_by_glue_and_by_nobody_else() -> None:
+    run = newest_run("inventory", "ap-south-1", {"Id": "jr_1", "JobRunState": "EXPIRED"})
+    assert "Glue starts its successor by itself" in run.sentence
 
 
 def test_a_failed_run_says_why_and_links_to_its_page() -> None:

@@ -1,0 +1,151 @@
+"""What the control plane makes of each streaming job: the state machine fed by looks.
+
+Here: from one look at a job to events, from events to a phase and requests, kept as JSON between
+ticks. Not here: the machine's table (`contracts/job_states.py`), the requests themselves
+(`resources/`), the verdict that is shown (`checks/`).
+
+Who runs the jobs locally starts dead ones again by itself, and tells no death; Glue does not, so
+there the machine's starts come from here. That a job is stalled only its marks can tell, so a job
+that stays stalled is restarted from here on both.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from retail_lakehouse.contracts.job_states import (
+    JobAction,
+    JobEvent,
+    JobLife,
+    Pace,
+    Phase,
+    step,
+)
+from retail_lakehouse.resources.job_runs import JobRun, JobState, Verb
+
+# On Glue a start takes minutes and costs from the first one: fewer and longer than on one machine.
+PACE = Pace(backoff_seconds=(30.0, 60.0, 120.0, 300.0, 600.0), gives_up_after_deaths=8)
+STOP_AGAIN_SECONDS = 120
+
+_VERBS: dict[tuple[JobAction, Phase], Verb] = {
+    (JobAction.START_RUN, Phase.STARTING): "start",
+    (JobAction.STOP_RUN, Phase.STOPPING): "stop",
+    (JobAction.STOP_RUN, Phase.RESTARTING): "restart",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedJob:
+    """A job as the ticks before left it. Times in epoch milliseconds.
+
+    `told` is the run and the event that it last told, `due_ms` when something is due by itself,
+    `since_ms` when the run that lives came up.
+    """
+
+    life: JobLife
+    told: tuple[str | None, str | None]
+    due_ms: int | None = None
+    since_ms: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As a sensor's cursor keeps it."""
+        return {
+            "phase": self.life.phase.value,
+            "deaths": self.life.deaths,
+            "told": list(self.told),
+            "due_ms": self.due_ms,
+            "since_ms": self.since_ms,
+        }
+
+    @staticmethod
+    def from_json(raw: Mapping[str, Any]) -> "WatchedJob":
+        """What `to_json` wrote."""
+        run_id, event = raw["told"]
+        return WatchedJob(
+            JobLife(Phase(raw["phase"]), int(raw["deaths"])),
+            (run_id, event),
+            raw["due_ms"],
+            raw["since_ms"],
+        )
+
+
+def first_seen(run: JobRun, at_ms: int) -> WatchedJob:
+    """A job that no tick has seen before: as it is, and nothing is done about it.
+
+    One that does not live was ended by somebody before we came: it stays so until it is started.
+    """
+    phase = Phase.STOPPED
+    if run.told in (JobEvent.RUN_UP, JobEvent.SUCCESSOR_UP):
+        phase = Phase.RUNNING
+    elif run.state is JobState.STARTING:
+        phase = Phase.STARTING
+    return WatchedJob(JobLife(phase), _news(run), since_ms=at_ms)
+
+
+def watched(
+    job: WatchedJob, run: JobRun, quiet_beyond_seconds: float | None, patience: float, at_ms: int
+) -> tuple[WatchedJob, Verb | None]:
+    """What one look makes of a job, and what is to be asked of whoever runs it.
+
+    `quiet_beyond_seconds` is for how long it has committed nothing beyond what it may while records
+    wait (below 0: not yet), None where nothing waits or nothing can be known. A stall persists
+    when that is more than `patience` seconds.
+    """
+    verb: Verb | None = None
+    for event in _events(job, run, quiet_beyond_seconds, patience, at_ms):
+        life, action = step(job.life, event, PACE)
+        due = job.due_ms if life.phase is job.life.phase else None
+        if action is JobAction.WAIT:
+            due = at_ms + int(PACE.pause_seconds(life.deaths) * 1000)
+        elif action is JobAction.AWAIT_SUCCESSOR:
+            due = at_ms + int(PACE.successor_seconds * 1000)
+        elif action is JobAction.STOP_RUN:
+            due = at_ms + STOP_AGAIN_SECONDS * 1000
+        is_new = life.phase is Phase.RUNNING and job.life.phase is not Phase.RUNNING
+        job = WatchedJob(life, job.told, due, at_ms if is_new else job.since_ms)
+        verb = _VERBS.get((action, life.phase), verb)
+    # An outage of whoever runs the jobs must not make old news new.
+    told = job.told if run.told is None else _news(run)
+    return WatchedJob(job.life, told, job.due_ms, job.since_ms), verb
+
+
+def refused(job: WatchedJob, at_ms: int) -> WatchedJob:
+    """The job after a start that could not be had: tried again after a pause."""
+    life, action = step(job.life, JobEvent.START_REFUSED, PACE)
+    due = at_ms + int(PACE.pause_seconds(life.deaths) * 1000)
+    return WatchedJob(life, job.told, due if action is JobAction.WAIT else job.due_ms, job.since_ms)
+
+
+def _events(
+    job: WatchedJob, run: JobRun, quiet_beyond: float | None, patience: float, at_ms: int
+) -> list[JobEvent]:
+    """What is news since the tick before, in the order in which it is to be heard."""
+    phase = job.life.phase
+    if run.told is not None and _news(run) != job.told:
+        if _is_follower(job, run):
+            return [JobEvent.SUCCESSOR_UP]
+        return [run.told]
+    if job.due_ms is not None and at_ms >= job.due_ms:
+        if phase is Phase.HANDING_OVER:
+            return [JobEvent.SUCCESSOR_OVERDUE]
+        is_ending = phase in (Phase.STOPPING, Phase.RESTARTING)
+        return [JobEvent.STOP_OVERDUE if is_ending else JobEvent.BACKOFF_OVER]
+    if run.state is not JobState.RUNNING:
+        return []
+    if quiet_beyond is not None and quiet_beyond > 0:
+        if phase is Phase.STALLED and quiet_beyond > patience:
+            return [JobEvent.STALL_PERSISTS]
+        return [JobEvent.STALL_SEEN]
+    lived = 0 if job.since_ms is None else (at_ms - job.since_ms) / 1000
+    is_steady = job.life.deaths > 0 and lived > PACE.steady_after_seconds
+    return [JobEvent.BATCH_SEEN, *([JobEvent.RUN_STEADY] if is_steady else [])]
+
+
+def _is_follower(job: WatchedJob, run: JobRun) -> bool:
+    """Whether the run that came up is the one that a restart was asked for."""
+    is_other = run.run_id != job.told[0]
+    return job.life.phase is Phase.RESTARTING and run.told is JobEvent.RUN_UP and is_other
+
+
+def _news(run: JobRun) -> tuple[str | None, str | None]:
+    return run.run_id, None if run.told is None else run.told.value

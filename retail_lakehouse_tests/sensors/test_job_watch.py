@@ -1,0 +1,163 @@
+"""What ticks make of a job: Glue's ends and starts, stalls, and nothing done twice."""
+
+import json
+
+import pytest
+
+from retail_lakehouse.contracts.job_states import JobEvent, JobLife, Phase
+from retail_lakehouse.resources.job_runs import JobRun, JobState, Verb
+from retail_lakehouse.sensors.job_watch import (
+    PACE,
+    STOP_AGAIN_SECONDS,
+    WatchedJob,
+    first_seen,
+    refused,
+    watched,
+)
+
+PATIENCE = 120.0
+
+
+def run(state: JobState, run_id: str | None = "jr_1", told: JobEvent | None = None) -> JobRun:
+    return JobRun("inventory", state, "It is so.", 0, run_id, told=told)
+
+
+UP = run(JobState.RUNNING, told=JobEvent.RUN_UP)
+DEAD = run(JobState.FAILED, told=JobEvent.RUN_DIED)
+EXPIRED = run(JobState.STARTING, told=JobEvent.RUN_EXPIRED)
+SUCCESSOR = run(JobState.RUNNING, "jr_1_restart_1", JobEvent.SUCCESSOR_UP)
+BY_HAND = run(JobState.STOPPED, told=JobEvent.RUN_STOPPED)
+UNSEEN = run(JobState.UNKNOWN, None)
+
+
+class Ticks:
+    """A job looked at every 30 seconds, its cursor through JSON each time."""
+
+    def __init__(self, first: JobRun) -> None:
+        self.at_ms = 0
+        self.job = first_seen(first, 0)
+
+    def look(
+        self, seen: JobRun, beyond: float | None = None, after: float = 30.0
+    ) -> tuple[Phase, Verb | None]:
+        self.at_ms += int(after * 1000)
+        kept = WatchedJob.from_json(json.loads(json.dumps(self.job.to_json())))
+        self.job, verb = watched(kept, seen, beyond, PATIENCE, self.at_ms)
+        return self.job.life.phase, verb
+
+
+@pytest.mark.parametrize(
+    "seen, phase",
+    [
+        (UP, Phase.RUNNING),
+        (SUCCESSOR, Phase.RUNNING),
+        (run(JobState.STARTING), Phase.STARTING),
+        (DEAD, Phase.STOPPED),
+        (BY_HAND, Phase.STOPPED),
+        (UNSEEN, Phase.STOPPED),
+    ],
+)
+def test_a_job_that_is_seen_first_is_as_it_is_and_nothing_is_done(
+    seen: JobRun, phase: Phase
+) -> None:
+    ticks = Ticks(seen)
+    assert ticks.job.life.phase is phase
+    assert ticks.look(seen)[1] is None
+
+
+def test_a_run_that_died_is_started_once_after_its_pause() -> None:
+    ticks = Ticks(UP)
+    assert ticks.look(DEAD) == (Phase.WAITING, None)
+    assert ticks.look(DEAD, after=PACE.pause_seconds(1) - 1) == (Phase.WAITING, None)
+    assert ticks.look(DEAD, after=1) == (Phase.STARTING, "start")
+    # Glue may go on listing the dead run for a moment.
+    assert ticks.look(DEAD) == (Phase.STARTING, None)
+    again = run(JobState.RUNNING, "jr_2", JobEvent.RUN_UP)
+    assert ticks.look(again) == (Phase.RUNNING, None)
+    assert ticks.job.life.deaths == 1
+    assert ticks.look(again, after=PACE.steady_after_seconds + 1) == (Phase.RUNNING, None)
+    assert ticks.job.life.deaths == 0
+
+
+def test_an_outage_of_the_runner_makes_no_old_death_a_new_one() -> None:
+    ticks = Ticks(UP)
+    ticks.look(DEAD)
+    ticks.look(UNSEEN)
+    ticks.look(DEAD, after=PACE.pause_seconds(1))
+    assert ticks.job.life.deaths == 1
+
+
+def test_a_crash_loop_ends_in_a_job_that_is_left_alone() -> None:
+    ticks = Ticks(UP)
+    starts = 0
+    for number in range(40):
+        phase, verb = ticks.look(
+            run(JobState.FAILED, f"jr_{starts}", JobEvent.RUN_DIED),
+            after=PACE.backoff_seconds[-1],
+        )
+        starts += verb == "start"
+        assert verb in (None, "start"), number
+    assert phase is Phase.GAVE_UP
+    assert starts == (PACE.gives_up_after_deaths or 0) - 1
+
+
+def test_an_expired_run_is_left_to_its_successor() -> None:
+    ticks = Ticks(UP)
+    assert ticks.look(EXPIRED) == (Phase.HANDING_OVER, None)
+    assert ticks.look(EXPIRED, after=600) == (Phase.HANDING_OVER, None)
+    assert ticks.look(SUCCESSOR) == (Phase.RUNNING, None)
+
+
+def test_a_successor_that_never_comes_is_started_by_us() -> None:
+    ticks = Ticks(UP)
+    ticks.look(EXPIRED)
+    assert ticks.look(EXPIRED, after=PACE.successor_seconds) == (Phase.STARTING, "start")
+
+
+def test_a_start_that_is_refused_is_no_death_and_what_lives_is_adopted() -> None:
+    ticks = Ticks(UP)
+    ticks.look(EXPIRED)
+    ticks.look(EXPIRED, after=PACE.successor_seconds)
+    ticks.job = refused(ticks.job, ticks.at_ms)
+    assert ticks.job.life == JobLife(Phase.WAITING, 0)
+    assert ticks.look(SUCCESSOR) == (Phase.RUNNING, None)
+
+
+def test_a_job_that_was_stopped_stays_so_until_somebody_starts_it() -> None:
+    ticks = Ticks(UP)
+    assert ticks.look(BY_HAND) == (Phase.STOPPED, None)
+    assert ticks.look(BY_HAND, after=100_000) == (Phase.STOPPED, None)
+    assert ticks.look(run(JobState.RUNNING, "jr_2", JobEvent.RUN_UP)) == (Phase.RUNNING, None)
+
+
+def test_a_stall_is_told_first_and_restarted_when_it_persists() -> None:
+    ticks = Ticks(UP)
+    assert ticks.look(UP, beyond=-5) == (Phase.RUNNING, None)
+    assert ticks.look(UP, beyond=5) == (Phase.STALLED, None)
+    assert ticks.look(UP, beyond=PATIENCE) == (Phase.STALLED, None)
+    assert ticks.look(UP, beyond=PATIENCE + 1) == (Phase.RESTARTING, "restart")
+    # It is asked once, and once more when it has not followed.
+    assert ticks.look(UP, beyond=PATIENCE + 31) == (Phase.RESTARTING, None)
+    assert ticks.look(UP, after=STOP_AGAIN_SECONDS) == (Phase.RESTARTING, "restart")
+    other = run(JobState.RUNNING, "8", JobEvent.RUN_UP)
+    assert ticks.look(other) == (Phase.RUNNING, None)
+
+
+def test_on_glue_a_stalled_run_is_stopped_and_followed_by_a_start() -> None:
+    ticks = Ticks(UP)
+    ticks.look(UP, beyond=5)
+    assert ticks.look(UP, beyond=PATIENCE + 1) == (Phase.RESTARTING, "restart")
+    assert ticks.look(run(JobState.STOPPED)) == (Phase.RESTARTING, None)
+    assert ticks.look(BY_HAND) == (Phase.STARTING, "start")
+
+
+def test_a_stall_that_ends_by_itself_is_left_alone() -> None:
+    ticks = Ticks(UP)
+    ticks.look(UP, beyond=5)
+    assert ticks.look(UP, beyond=-8) == (Phase.RUNNING, None)
+
+
+def test_nothing_is_called_stalled_while_nothing_waits_or_nothing_runs() -> None:
+    ticks = Ticks(UP)
+    assert ticks.look(UP, beyond=None, after=9_999) == (Phase.RUNNING, None)
+    assert ticks.look(run(JobState.UNKNOWN, None), beyond=9_999) == (Phase.RUNNING, None)
