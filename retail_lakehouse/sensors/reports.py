@@ -23,7 +23,7 @@ def check_events(
         # A warning that becomes an outage is news, though the check had failed before.
         failed = "warned" if check.verdict.warn_only else "failed"
         state = "passed" if check.verdict.passed else failed
-        name = f"{check.key.asset_key.to_user_string()}:{check.key.name}"
+        name = check_name(check)
         edge = memory.edge(name, state, at_ms)
         if edge is Edge.PERSISTING:
             continue
@@ -32,6 +32,11 @@ def check_events(
             logger.info("%s: %s. %s", word, name, check.verdict.sentence)
         events.append(check.evaluation())
     return events
+
+
+def check_name(check: JudgedCheck) -> str:
+    """The name under which a sensor remembers what it reported of a check."""
+    return f"{check.key.asset_key.to_user_string()}:{check.key.name}"
 
 
 def tick_sentence(events: int, judged: Sequence[JudgedCheck]) -> str:

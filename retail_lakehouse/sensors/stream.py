@@ -26,6 +26,7 @@ from retail_lakehouse.resources.kafka import KafkaResource
 from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
 from retail_lakehouse.sensors.edges import Edge, Memory
 from retail_lakehouse.sensors.job_watch import WatchedJob, first_seen, refused, watched
+from retail_lakehouse.sensors.paused_refresh import judge_paused
 from retail_lakehouse.sensors.reports import check_events, tick_sentence
 from retail_lakehouse.settings import Settings
 
@@ -57,7 +58,10 @@ def stream_sensor(settings: Settings) -> dg.SensorDefinition:
         memory = Memory.from_cursor(context.cursor)
         stream = look_at_stream(kafka, iceberg, streaming_jobs)
         drained = _drained(stream, memory)
-        judged = judge_stream(stream, settings, drained)
+        judged = [
+            *judge_stream(stream, settings, drained),
+            *judge_paused(iceberg, settings, memory, stream.at_ms),
+        ]
         phases = _control(stream, drained, settings, streaming_jobs, memory)
         events: list[StreamEvent] = [
             *_topic_events(stream, memory),

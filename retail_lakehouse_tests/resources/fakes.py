@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from retail_lakehouse.contracts.events import EVENTS, event_named
+from retail_lakehouse.contracts.job_states import JobEvent
 from retail_lakehouse.contracts.mark import SUMMARY_KEY, Counts, Mark, MarkKind, TimeRange
 from retail_lakehouse.contracts.tables import (
     QUARANTINE_TABLES,
@@ -68,11 +69,14 @@ class FakeJobs:
     sentence: str = "The job is running as process 7."
     started_at_ms: int = field(default_factory=now_ms)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    told: JobEvent | None = None
 
     def runs(self) -> dict[str, JobRun]:
         """As StreamingJobsResource answers."""
         return {
-            event.name: JobRun(event.name, self.state, self.sentence, self.started_at_ms, "7")
+            event.name: JobRun(
+                event.name, self.state, self.sentence, self.started_at_ms, "7", told=self.told
+            )
             for event in EVENTS
         }
 

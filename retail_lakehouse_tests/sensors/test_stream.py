@@ -7,13 +7,20 @@ import pytest
 
 from retail_lakehouse.assets.keys import job_key, table_key, topic_key
 from retail_lakehouse.contracts.events import INVENTORY, TRANSACTIONS
+from retail_lakehouse.contracts.job_states import JobEvent
 from retail_lakehouse.contracts.tables import event_table, quarantine_table
 from retail_lakehouse.kafka.admin import TopicDescription
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.job_runs import JobRun, JobState
 from retail_lakehouse.sensors.stream import stream_sensor
 from retail_lakehouse.settings import Settings
-from retail_lakehouse_tests.resources.fakes import FakeJobs, FakeKafka, Lakehouse, now_ms
+from retail_lakehouse_tests.resources.fakes import (
+    FakeJobs,
+    FakeKafka,
+    FakeWarehouse,
+    Lakehouse,
+    now_ms,
+)
 from retail_lakehouse_tests.sensors.conftest import Tick
 
 
@@ -107,6 +114,66 @@ def test_verdicts_are_reported_at_edges_only(
     recovered = evaluations(tick(sensor, **resources))
     assert len(recovered) == 3
     assert all(evaluation.passed for evaluation in recovered.values())
+
+
+def test_a_refresh_that_is_paused_is_told_by_the_sensor_that_still_ticks(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from retail_lakehouse.assets import stream
+    from retail_lakehouse.sensors.views import views_sensor
+
+    resources: dict[str, Any] = {
+        "kafka": FakeKafka({"inventory": 5}),
+        "iceberg": lakehouse.resource(),
+        "streaming_jobs": FakeJobs(),
+    }
+    sensor = stream_sensor(settings)
+
+    def serving(result: dg.SensorResult) -> list[dg.AssetCheckEvaluation]:
+        return [e for (_, name), e in evaluations(result).items() if name == "serving_lag"]
+
+    lakehouse.commit("inventory", 5)
+    assert serving(tick(sensor, **resources)) == []
+    later = now_ms() + 700_000
+    monkeypatch.setattr(stream, "now_ms", lambda: later)
+    red = serving(tick(sensor, **resources))
+    assert red
+    assert not any(each.passed for each in red)
+    assert all("Cause: paused refresh." in str(each.description) for each in red)
+    assert all(each.metadata["cause"].value == "paused refresh" for each in red)
+    assert serving(tick(sensor, **resources)) == []
+
+    tick(views_sensor(settings), iceberg=lakehouse.resource(), warehouse=FakeWarehouse())
+    green = serving(tick(sensor, **resources))
+    assert {each.asset_key for each in green} == {each.asset_key for each in red}
+    assert all(each.passed for each in green)
+    assert serving(tick(sensor, **resources)) == []
+
+
+def test_a_stalled_job_is_shown_and_asked_to_restart_when_it_stays_so(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from retail_lakehouse.assets import stream
+
+    jobs = FakeJobs(told=JobEvent.RUN_UP)
+    resources: dict[str, Any] = {
+        "kafka": FakeKafka({"inventory": 50}),
+        "iceberg": lakehouse.resource(),
+        "streaming_jobs": jobs,
+    }
+    sensor, begun = stream_sensor(settings), now_ms()
+    phases = []
+    for seconds in (0, 130, 200, 260, 275):
+        monkeypatch.setattr(stream, "now_ms", lambda at=begun + seconds * 1000: at)
+        result = tick(sensor, **resources)
+        told = [
+            event.metadata["phase"].value
+            for event in result.asset_events
+            if event.asset_key == job_key(INVENTORY) and "phase" in event.metadata
+        ]
+        phases += told
+    assert phases == ["running", "stalled", "restarting"]
+    assert jobs.asked == [("restart", "inventory")]
 
 
 def test_rates_come_from_two_looks(settings: Settings, lakehouse: Lakehouse) -> None:
