@@ -1,10 +1,12 @@
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from retail_lakehouse.assets.stream import StreamLook
 from retail_lakehouse.checks.arrival_judges import judge_events_arrive, judge_producer_clock
 from retail_lakehouse.checks.judges import Verdict
+from retail_lakehouse.checks.measures import Silence
 from retail_lakehouse.contracts.events import INVENTORY
 from retail_lakehouse.contracts.opening_hours import Hours, OpeningCalendar
 from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS, Measure, level_of
@@ -41,6 +43,46 @@ def test_few_open_stores_may_be_silent_for_longer() -> None:
     night = OpeningCalendar((Hours("UTC", 0, 1440, 1), Hours("UTC", 0, 0, 49)), 0)
     assert judged(look(batch(2_900, seconds=1)), night).passed
     assert not judged(look(batch(3_100, seconds=1)), night).passed
+
+
+ZONES = ("Europe/Berlin", "America/New_York", "Asia/Kolkata")
+AUTUMN = (datetime(2026, 10, 20, tzinfo=UTC), datetime(2026, 11, 3, tzinfo=UTC))
+SPRING = (datetime(2026, 3, 4, tzinfo=UTC), datetime(2026, 4, 2, tzinfo=UTC))
+
+
+def _instants(begin: datetime, end: datetime) -> range:
+    return range(int(begin.timestamp()) * 1000, int(end.timestamp()) * 1000, 60_000)
+
+
+@pytest.mark.parametrize("zones", [ZONES, ZONES[:1], ZONES[1:2]], ids="-".join)
+@pytest.mark.parametrize("begin, end", [AUTUMN, SPRING], ids=["autumn", "spring"])
+def test_opening_closing_and_two_switches_of_summer_time_raise_no_alarm(
+    zones: tuple[str, ...], begin: datetime, end: datetime
+) -> None:
+    hours = tuple(Hours(zone, 9 * 60, 21 * 60, 10) for zone in zones)
+    promised, real = OpeningCalendar(hours), OpeningCalendar(hours, grace_seconds=0)
+    instants = _instants(begin, end)
+    last, alarms = instants[0], []
+    for at in instants:
+        # Stores connect twenty minutes after they open, and fall silent when they close.
+        if real.open_share(at) > 0 and real.open_share(at - 1_200_000) > 0:
+            last = at
+        told = Silence((at - last) / 1000, promised.events_due(1.0, last, at))
+        alarms += [at] * told.is_too_long(SERVICE_LEVELS.silence_seconds)
+    assert alarms == []
+
+
+def test_a_line_that_is_cut_while_stores_are_open_is_told_within_eleven_minutes() -> None:
+    stores = OpeningCalendar((Hours("Europe/Berlin", 9 * 60, 21 * 60, 10),))
+    cut = int(datetime(2026, 10, 25, 11, tzinfo=UTC).timestamp()) * 1000
+    told = next(
+        at
+        for at in range(cut, cut + 7_200_000, 60_000)
+        if Silence((at - cut) / 1000, stores.events_due(1.0, cut, at)).is_too_long(
+            SERVICE_LEVELS.silence_seconds
+        )
+    )
+    assert (told - cut) / 60_000 <= 11
 
 
 def test_a_topic_to_which_nothing_ever_came_is_silent_since_the_jobs_start() -> None:
