@@ -1,6 +1,7 @@
 """A verdict under the name of its check, as Dagster takes it.
 
-Here: the two forms of one verdict, from a run and from a sensor. Not here: verdicts.
+Here: the two forms of one verdict, from a run and from a sensor, and what a check's page says of
+its service level. Not here: verdicts.
 """
 
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from retail_lakehouse.checks.judges import Verdict
+from retail_lakehouse.contracts.service_levels import Measure, level_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +45,13 @@ class JudgedCheck:
             description=self.verdict.sentence,
             metadata=dict(self.verdict.figures),
         )
+
+
+def level_metadata(subject: str, measure: Measure) -> dict[str, str]:
+    """What a check's page says of its level: how much it matters, whose it is, what to do."""
+    level = level_of(subject, measure)
+    return {
+        "severity": level.severity.value,
+        "owner": level.owner,
+        "runbook": f"docs/runbooks/{level.runbook}.md",
+    }

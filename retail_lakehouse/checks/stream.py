@@ -12,7 +12,7 @@ from retail_lakehouse.assets.keys import job_key, table_key, topic_key
 from retail_lakehouse.assets.stream import StreamLook, look_at_stream
 from retail_lakehouse.checks.arrival_judges import judge_events_arrive, judge_producer_clock
 from retail_lakehouse.checks.causes import diagnose_ingest
-from retail_lakehouse.checks.judged import JudgedCheck
+from retail_lakehouse.checks.judged import JudgedCheck, level_metadata
 from retail_lakehouse.checks.judges import (
     judge_ingest_lag,
     judge_job,
@@ -48,16 +48,19 @@ def stream_check_specs() -> list[dg.AssetCheckSpec]:
             dg.AssetCheckSpec(
                 TOPIC_AVAILABLE,
                 asset=topic_key(event),
+                metadata=level_metadata(event.topic, Measure.TOPIC_AVAILABLE),
                 description="The topic answers and has the partitions of its contract.",
             ),
             dg.AssetCheckSpec(
                 JOB_HEALTHY,
                 asset=job_key(event),
+                metadata=level_metadata(event.name, Measure.STREAMING_JOB_HEALTHY),
                 description="The job runs, and commits while records wait.",
             ),
             dg.AssetCheckSpec(
                 INGEST_LAG,
                 asset=table_key(table),
+                metadata=level_metadata(table.name, Measure.INGEST_LAG),
                 description=(
                     "Age of the oldest record that has not landed, against "
                     f"{level_of(table.name, Measure.INGEST_LAG).number:.0f} s. Data time: a "
@@ -68,6 +71,7 @@ def stream_check_specs() -> list[dg.AssetCheckSpec]:
             dg.AssetCheckSpec(
                 EVENTS_ARRIVE,
                 asset=table_key(table),
+                metadata=level_metadata(table.name, Measure.EVENTS_ARRIVE),
                 description=(
                     "Events come while stores are open: at least "
                     f"{level_of(table.name, Measure.EVENTS_ARRIVE).number:g} a minute with all of "
@@ -77,6 +81,7 @@ def stream_check_specs() -> list[dg.AssetCheckSpec]:
             dg.AssetCheckSpec(
                 PRODUCER_CLOCK,
                 asset=table_key(table),
+                metadata=level_metadata(table.name, Measure.PRODUCER_CLOCK),
                 description=(
                     "No clock on the path is ahead of the next by more than "
                     f"{level_of(table.name, Measure.PRODUCER_CLOCK).number:.0f} s."
@@ -85,6 +90,7 @@ def stream_check_specs() -> list[dg.AssetCheckSpec]:
             dg.AssetCheckSpec(
                 QUARANTINE_SHARE,
                 asset=table_key(quarantine),
+                metadata=level_metadata(quarantine.name, Measure.QUARANTINE_SHARE),
                 description=(
                     "Quarantined by records read over the last hour, against "
                     f"{level_of(quarantine.name, Measure.QUARANTINE_SHARE).number:.0%}."

@@ -12,7 +12,7 @@ from retail_lakehouse.assets.keys import view_key
 from retail_lakehouse.assets.stream import now_ms
 from retail_lakehouse.assets.views import BaseLook, look_at_bases
 from retail_lakehouse.checks.causes import diagnose_serving
-from retail_lakehouse.checks.judged import JudgedCheck
+from retail_lakehouse.checks.judged import JudgedCheck, level_metadata
 from retail_lakehouse.checks.view_judges import (
     first_waiting_ms,
     judge_incremental,
@@ -36,6 +36,7 @@ def view_check_specs() -> list[dg.AssetCheckSpec]:
             dg.AssetCheckSpec(
                 SERVING_LAG,
                 asset=view_key(view),
+                metadata=level_metadata(view.name, Measure.SERVING_LAG),
                 description=(
                     "How long data that has landed waits to be seen in the view, against "
                     f"{level_of(view.name, Measure.SERVING_LAG).number:.0f} s. Its sentence "
@@ -45,6 +46,7 @@ def view_check_specs() -> list[dg.AssetCheckSpec]:
             dg.AssetCheckSpec(
                 REFRESHED_INCREMENTALLY,
                 asset=view_key(view),
+                metadata=level_metadata(view.name, Measure.REFRESHED_INCREMENTALLY),
                 description="The last refresh folded a delta instead of recomputing in full.",
             ),
         ]

@@ -20,6 +20,13 @@ def test_every_check_judges_a_level_and_every_level_has_its_check() -> None:
     assert len(LEVELS) == len(stream_check_specs()) + len(view_check_specs())
 
 
+def test_a_checks_page_says_whose_it_is_and_what_to_do() -> None:
+    for spec in (*stream_check_specs(), *view_check_specs()):
+        assert spec.metadata is not None
+        assert spec.metadata["runbook"] == f"docs/runbooks/{spec.name.replace('_', '-')}.md"
+        assert spec.metadata["severity"] in set(Severity)
+
+
 def test_a_thing_has_one_level_of_a_measure() -> None:
     assert len({(level.subject, level.measure) for level in LEVELS}) == len(LEVELS)
 
