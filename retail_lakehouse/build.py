@@ -18,9 +18,11 @@ from retail_lakehouse.checks.stream import stream_checks
 from retail_lakehouse.checks.views import view_checks
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.kafka import KafkaResource
+from retail_lakehouse.resources.notifier import NotifierResource
 from retail_lakehouse.resources.spark import SparkResource
 from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
 from retail_lakehouse.resources.warehouse import WarehouseResource
+from retail_lakehouse.sensors.alerts import alerts_sensor
 from retail_lakehouse.sensors.left_to_dev import left_to_dev
 from retail_lakehouse.sensors.stream import stream_sensor
 from retail_lakehouse.sensors.tables import tables_sensor
@@ -44,6 +46,7 @@ def build_defs(
         "warehouse": WarehouseResource.of(settings),
         "spark": SparkResource.of(settings),
         "streaming_jobs": StreamingJobsResource.of(settings),
+        "notifier": NotifierResource.of(settings),
     }
     unknown = overrides.keys() - resources.keys()
     if unknown:
@@ -60,7 +63,12 @@ def build_defs(
 def _definitions(
     settings: Settings, resources: dict[str, object], sensors_left: str | None
 ) -> dg.Definitions:
-    sensors = [stream_sensor(settings), tables_sensor(settings), views_sensor(settings)]
+    sensors = [
+        stream_sensor(settings),
+        tables_sensor(settings),
+        views_sensor(settings),
+        alerts_sensor(settings),
+    ]
     return dg.Definitions(
         assets=[
             topic_assets(settings),

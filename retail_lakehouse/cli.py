@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from retail_lakehouse.commands import (
+    alerts,
     contracts,
     dev,
     doctor,
@@ -81,6 +82,7 @@ app.command()(verify.verify)
 app.command()(topics.topics)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(views.app, name="views")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(contracts.app, name="contracts")
 
 

@@ -102,6 +102,14 @@ class Settings(BaseSettings):
     duplicate_share: float = Field(0.02, ge=0, lt=1)
     """Shares of the simulator's events; the three together are below 1."""
 
+    alert_routes_file: Path | None = None
+    """TOML file that says who is told of what, and where (`alerts/routes.py`); it names secrets and
+    holds none. Without it alerts go to the log."""
+    dagster_url: str = Field("", pattern=r"^(https?://[^\s/]+.*)?$")
+    """Where people open Dagster's pages, for the links in alerts; the loopback when not given."""
+    runbooks_url: str = Field("", pattern=r"^(https?://[^\s/]+.*)?$")
+    """Where the runbooks are on the web; alerts name the path in the repository when not given."""
+
     warehouse_host: str = ""
     """Redshift Serverless endpoint; the stand-in's own when not given."""
     warehouse_database: str = "dev"
@@ -218,6 +226,21 @@ class Settings(BaseSettings):
     def cache(self) -> Path:
         """Where downloads are kept."""
         return (self.cache_dir or self.root / "cache").absolute()
+
+    @property
+    def alerts_dir(self) -> Path:
+        """Folder of the alerts: the outbox and the silences."""
+        return self.root / "alerts"
+
+    @property
+    def routes_file(self) -> Path | None:
+        """The file of the alerts' routes, as an absolute path."""
+        return self.alert_routes_file.absolute() if self.alert_routes_file else None
+
+    @property
+    def dagster_address(self) -> str:
+        """Address of Dagster's pages, without a slash at its end."""
+        return self.dagster_url.rstrip("/") or f"http://{LOOPBACK}:{self.dagster_port}"
 
     @property
     def kafka_bootstrap(self) -> str:

@@ -26,7 +26,7 @@ from retail_lakehouse.local import ports
 Seen = TypeVar("Seen")
 
 REPO = Path(__file__).resolve().parents[1]
-SENSORS = {"watch_stream", "report_snapshots", "refresh_due_views"}
+SENSORS = {"watch_stream", "report_snapshots", "refresh_due_views", "send_alerts"}
 # One asset each for a topic and its job, every table, every view, and the replay of quarantine.
 ASSETS = 2 * len(TOPICS) + len(TABLES) + len(VIEWS) + 1
 LOADED = """
@@ -135,9 +135,9 @@ def test_dagster_dev_alone_uses_the_instance_loads_says_what_is_down_and_starts_
     assert f"{len(TABLES)} of {len(TABLES)} tables cannot be read" in told["report_snapshots"]
     assert "There is no catalog" in told["refresh_due_views"]
 
-    # The instance is the project's, and nothing but it is in the state folder.
+    # The instance is the project's, and beside it there is only the outbox of the alerts.
     state = dagster_dev.root / ".lakehouse"
-    assert [path.name for path in state.iterdir()] == ["dagster"]
+    assert sorted(path.name for path in state.iterdir()) == ["alerts", "dagster"]
     assert (state / "dagster" / "schedules" / "schedules.db").exists()
     assert data["runsOrError"]["results"] == []
     ours = ("dagster dev", "dagster_webserver", "dagster._daemon", "code-server", "api grpc")

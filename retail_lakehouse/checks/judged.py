@@ -53,5 +53,5 @@ def level_metadata(subject: str, measure: Measure) -> dict[str, str]:
     return {
         "severity": level.severity.value,
         "owner": level.owner,
-        "runbook": f"docs/runbooks/{level.runbook}.md",
+        "runbook": level.runbook,
     }

@@ -3,8 +3,8 @@
 Here: the limits, and for each thing that is watched its severity, owner and runbook. Not here: how
 a figure is measured or judged (`retail_lakehouse.checks`), when events are expected at all
 (`opening_hours.py`). Checks, sensors, alerts, dashboards and docs read these and have none of
-their own. A plain view is computed when it is asked: it has the levels of the materialized views
-under it.
+their own; what an alert says beside them stands in `alerting.py`. A plain view is computed when
+it is asked: it has the levels of the materialized views under it.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,8 @@ from retail_lakehouse.contracts.tables import event_table, quarantine_table
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
 
 DATA_PLATFORM = "team:data-platform"
+CONTROL_PLANE = "control_plane"
+"""The subject of what is promised of the control plane itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class ServiceLevels:
     batch_share: float = 0.7
     """A record may wait for the batch under way and then for its own, so two of them must fit into
     the ingest lag: one that takes more than this share of its half is a warning."""
+    unlooked_seconds: int = 900
+    """A check whose latest verdict is older is not looked at: three heartbeats."""
 
     @property
     def long_batch_seconds(self) -> float:
@@ -58,12 +62,19 @@ SERVICE_LEVELS = ServiceLevels()
 
 
 class Severity(StrEnum):
-    """How much it matters when a level is not kept."""
+    """How much it matters when a level is not kept, the least first."""
 
-    CRITICAL = "critical"
-    """The planners see too little or too old data: somebody is woken."""
+    INFO = "info"
+    """Nobody has to do anything: a test of the way to the people."""
     WARNING = "warning"
     """Nothing is wrong yet in what is shown: the next working day will do."""
+    CRITICAL = "critical"
+    """The planners see too little or too old data: somebody is woken."""
+
+    @property
+    def rank(self) -> int:
+        """0 is the least."""
+        return tuple(Severity).index(self)
 
 
 class Measure(StrEnum):
@@ -77,14 +88,15 @@ class Measure(StrEnum):
     QUARANTINE_SHARE = "quarantine_share"
     SERVING_LAG = "serving_lag"
     REFRESHED_INCREMENTALLY = "refreshed_incrementally"
+    CHECKS_LOOKED_AT = "checks_looked_at"
+    """Our own verdict on all others: somebody still evaluates them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceLevel:
     """One promise on one topic, job, table or view, by its name in the contracts.
 
-    `limit` is in `unit`, and None where the promise has no number. `runbook` is the slug of
-    docs/runbooks/<slug>.md.
+    `limit` is in `unit`, and None where the promise has no number.
     """
 
     subject: str
@@ -96,8 +108,8 @@ class ServiceLevel:
 
     @property
     def runbook(self) -> str:
-        """One runbook a measure: what to do does not depend on which table it is."""
-        return self.measure.value.replace("_", "-")
+        """Path of the runbook in the repository."""
+        return runbook_of(self.measure)
 
     @property
     def number(self) -> float:
@@ -113,6 +125,11 @@ class ServiceLevel:
 
 class ServiceLevelError(LookupError):
     """A service level, or a limit, that the contract does not have."""
+
+
+def runbook_of(check: str) -> str:
+    """Path of a check's runbook in the repository: what to do is the same whatever the table."""
+    return f"docs/runbooks/{check.replace('_', '-')}.md"
 
 
 def _levels() -> tuple[ServiceLevel, ...]:
@@ -152,11 +169,17 @@ def _levels() -> tuple[ServiceLevel, ...]:
             ServiceLevel(view.name, Measure.SERVING_LAG, limits.serving_lag_seconds, "s", critical),
             ServiceLevel(view.name, Measure.REFRESHED_INCREMENTALLY, None, "", warning),
         ]
+    unlooked = limits.unlooked_seconds
+    found.append(
+        ServiceLevel(CONTROL_PLANE, Measure.CHECKS_LOOKED_AT, unlooked, "s", critical),
+    )
     return tuple(found)
 
 
 LEVELS: tuple[ServiceLevel, ...] = _levels()
-_BY_NAME = {(level.subject, level.measure): level for level in LEVELS}
+_BY_NAME: dict[tuple[str, str], ServiceLevel] = {
+    (level.subject, level.measure): level for level in LEVELS
+}
 
 
 def level_of(subject: str, measure: Measure) -> ServiceLevel:
@@ -165,9 +188,14 @@ def level_of(subject: str, measure: Measure) -> ServiceLevel:
     Raises:
         ServiceLevelError: nothing of the sort is promised of it.
     """
-    try:
-        return _BY_NAME[subject, measure]
-    except KeyError:
+    level = find_level(subject, measure)
+    if level is None:
         raise ServiceLevelError(
             f"The contract promises no {measure} of {subject!r}: see contracts/service_levels.py."
-        ) from None
+        )
+    return level
+
+
+def find_level(subject: str, measure: str) -> ServiceLevel | None:
+    """The level of `level_of`; None where nothing of the sort is promised."""
+    return _BY_NAME.get((subject, measure))

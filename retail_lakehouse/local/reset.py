@@ -16,6 +16,7 @@ from retail_lakehouse.settings import Settings
 
 STATE = frozenset(
     {
+        "alerts",
         "kafka",
         "catalog",
         "warehouse",

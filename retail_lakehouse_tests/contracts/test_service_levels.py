@@ -16,8 +16,9 @@ from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
 
 def test_every_check_judges_a_level_and_every_level_has_its_check() -> None:
     checks = {spec.name for spec in (*stream_check_specs(), *view_check_specs())}
-    assert checks == {measure.value for measure in Measure}
-    assert len(LEVELS) == len(stream_check_specs()) + len(view_check_specs())
+    # The one on the checks themselves is judged where alerts are told, and is no check in Dagster.
+    assert checks | {Measure.CHECKS_LOOKED_AT} == set(Measure)
+    assert len(LEVELS) == len(stream_check_specs()) + len(view_check_specs()) + 1
 
 
 def test_a_checks_page_says_whose_it_is_and_what_to_do() -> None:
@@ -44,7 +45,7 @@ def test_tables_and_views_have_the_promised_numbers() -> None:
 def test_every_level_names_an_owner_and_a_runbook() -> None:
     for level in LEVELS:
         assert level.owner.startswith("team:")
-        assert level.runbook.replace("-", "").isalpha()
+        assert level.runbook.startswith("docs/runbooks/")
     assert level_of("mv_stock_newest", Measure.REFRESHED_INCREMENTALLY).severity is Severity.WARNING
 
 

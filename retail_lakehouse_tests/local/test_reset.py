@@ -72,6 +72,7 @@ def test_what_is_removed_is_what_the_parts_write(tmp_path: Path) -> None:
         root / LEDGER_FOLDER,
         settings.password_file,
         dagster_home(root),
+        settings.alerts_dir,
     ]
     assert {path.relative_to(root).parts[0] for path in written} == STATE
     assert settings.cache.relative_to(root).parts[0] in DOWNLOADS

@@ -203,6 +203,7 @@ def test_an_idle_hour_sends_the_warehouse_no_statement_and_opens_no_connection(
         "watch_stream": 120,
         "report_snapshots": 120,
         "refresh_due_views": 12,
+        "send_alerts": 120,
         "status": 12,
         "live line": 12,
         "checks": 4,

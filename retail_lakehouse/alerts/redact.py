@@ -1,0 +1,45 @@
+"""Taking secrets out of a text that somebody else wrote.
+
+Here: what looks like a secret, and one line of printable text. Not here: where texts come from. An
+outage's sentence may quote an address with a password in it; a message must not pass that on.
+"""
+
+from __future__ import annotations
+
+import re
+
+HIDDEN = "[hidden]"
+
+_PATTERNS = (
+    (re.compile(r"(?<=://)[^/\s@]+(?=@)"), HIDDEN),
+    (re.compile(r"https://hooks\.slack(?:-gov)?\.com/\S+"), HIDDEN),
+    (re.compile(r"\bxox[a-z]-[\w-]+|\bxapp-[\w-]+"), HIDDEN),
+    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), HIDDEN),
+    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]+"), HIDDEN),
+    (re.compile(r"(?i)\bbearer\s+\S+"), f"Bearer {HIDDEN}"),
+    (
+        re.compile(
+            r"(?i)([\"']?\b[\w.-]*(?:password|passwd|pwd|secret|token|api_?key|signature|credential)"
+            r"[\w.-]*[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&)]+)"
+        ),
+        rf"\1{HIDDEN}",
+    ),
+)
+_INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+
+
+def without_secrets(text: str, secrets: tuple[str, ...] = ()) -> str:
+    """The text without what looks like a secret, and without those that are known."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, HIDDEN)
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def one_line(text: str, most: int) -> str:
+    """The text on one line, of printable characters, cut at `most` of them."""
+    shown = _INVISIBLE.sub("", text)
+    shown = " ".join("".join(c if c.isprintable() else " " for c in shown).split())
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
