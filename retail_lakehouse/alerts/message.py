@@ -17,7 +17,7 @@ from retail_lakehouse.alerts.redact import one_line, without_secrets
 from retail_lakehouse.contracts.alerting import alert_for, subject_of
 from retail_lakehouse.contracts.service_levels import CONTROL_PLANE, Severity, runbook_of
 
-SENTENCE_MOST = 900
+SENTENCE_MOST = 600
 DIGEST_MOST = 15
 """Incidents that a digest names; the others are counted."""
 

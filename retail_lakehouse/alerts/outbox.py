@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 _EVICTION = (Kind.STILL_OPEN, Kind.RECOVERED, Kind.OPENED, Kind.TEST)
 """What goes first when there is no room."""
+_SLACK_BYTES = HALF_BYTES // 32
 
 
 @dataclass(slots=True)
@@ -158,41 +159,42 @@ class Outbox:
 
     def _make_room(self, wanted: int) -> None:
         """Rewrite what counts; where that leaves too little, the least important goes."""
-        kept = dict(self.entries)
+        kept = {entry_id: _kept(entry) for entry_id, entry in self.entries.items()}
         routes = {name: replace(record) for name, record in self.routes.items()}
-        dropped = 0
-        while True:
-            contents = [_content({"add": [_entry_json(entry)]}) for entry in kept.values()]
-            contents.append(
-                _content(
-                    {
-                        "memory": self.memory_text,
-                        "routes": {name: asdict(r) for name, r in routes.items()},
-                    }
-                )
-            )
+        gone: list[Entry] = []
+        for entry in self._least_important():
+            told = {name: asdict(record) for name, record in routes.items()}
+            contents = [*kept.values(), _content({"memory": self.memory_text, "routes": told})]
             free = self._records.most(len(contents) + 1) - sum(map(len, contents))
-            if free >= wanted:
+            # Where something must go, a bit more goes, so that not every change rewrites all.
+            if free >= wanted + (_SLACK_BYTES if gone else 0):
                 break
-            if not kept:
+            if entry is None:
                 raise HalfFullError(
                     f"A change of {wanted} bytes does not fit into the alerts' outbox, which has "
                     "room for far more: it is not kept."
                 )
-            # The oldest of the least important; a reminder says what the next one says again.
-            gone = min(kept.values(), key=lambda entry: _EVICTION.index(entry.kind))
-            del kept[gone.id]
-            dropped += 1
+            del kept[entry.id]
+            gone.append(entry)
             for name, record in routes.items():
-                if name not in gone.delivered:
+                if name not in entry.delivered:
                     record.dropped += 1
                     record.dropped_ever += 1
         self._records.rewrite(contents)
-        self.entries, self.routes = kept, routes
-        if dropped:
+        self.entries = {entry_id: self.entries[entry_id] for entry_id in kept}
+        self.routes = routes
+        if gone:
             logger.error(
-                "The alerts' outbox is full: %d messages were dropped, reminders first.", dropped
+                "The alerts' outbox is full: %d messages were dropped, reminders first.", len(gone)
             )
+
+    def _least_important(self) -> Iterator[Entry | None]:
+        """What goes first: of the least important kind the oldest; None when nothing is left.
+
+        A reminder goes before all else: the next one says the same again.
+        """
+        yield from sorted(self.entries.values(), key=lambda entry: _EVICTION.index(entry.kind))
+        yield None
 
     def _apply(self, change: dict[str, Any]) -> None:
         for raw in _listed(change, "add"):
@@ -215,6 +217,10 @@ class Outbox:
 
 def _content(change: dict[str, object]) -> bytes:
     return json.dumps(change, separators=(",", ":")).encode("ascii")
+
+
+def _kept(entry: Entry) -> bytes:
+    return _content({"add": [_entry_json(entry)]})
 
 
 def _listed(change: dict[str, Any], name: str) -> list[Any]:

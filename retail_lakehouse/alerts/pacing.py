@@ -41,7 +41,8 @@ def pace_notices(
     opened_ms = lately(minute.opened_ms) + (now_ms,) * newly
     digests = lately(() if minute.digest_ms is None else (minute.digest_ms,))
     is_storm = (
-        len(opened_ms) > pace.storm_opened
+        bool(minute.held)
+        or len(opened_ms) > pace.storm_opened
         or len(messages_ms) + len(waiting) > pace.messages_per_window
     )
     messages: list[Message] = []

@@ -12,6 +12,8 @@ import dagster as dg
 
 from retail_lakehouse.alerts.desk import judge_looked_at, with_snapshot
 from retail_lakehouse.alerts.incidents import Figure, Kind, Notice, Seen, incident_name
+from retail_lakehouse.alerts.message import SENTENCE_MOST
+from retail_lakehouse.alerts.redact import one_line
 from retail_lakehouse.assets.stream import now_ms
 from retail_lakehouse.checks.stream import stream_check_specs
 from retail_lakehouse.checks.views import view_check_specs
@@ -27,6 +29,9 @@ from retail_lakehouse.settings import Settings
 
 BREAK_SECONDS = 300
 """A longer pause between two ticks is one of the whole platform."""
+
+FIGURES_MOST, FIGURE_MOST = 20, 120
+"""What a message takes of a verdict's metadata, so that no check fills the outbox by itself."""
 
 _DATA_VERSION_TAG = "dagster/data_version"
 
@@ -110,7 +115,7 @@ def latest_verdicts(instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKe
                 asset=asset,
                 check=key.name,
                 passed=evaluation.passed,
-                sentence=evaluation.description or "",
+                sentence=one_line(evaluation.description or "", SENTENCE_MOST),
                 severity=_lesser(severity) if is_warning else severity,
                 owner=level.owner if level else DATA_PLATFORM,
                 at_ms=round(record.event.timestamp * 1000),
@@ -128,8 +133,14 @@ def _check_keys(context: dg.SensorEvaluationContext) -> list[dg.AssetCheckKey]:
 
 
 def _figures(metadata: Mapping[str, dg.MetadataValue]) -> dict[str, Figure]:
-    values = {name: entry.value for name, entry in metadata.items()}
-    return {name: v for name, v in values.items() if isinstance(v, int | float | str)}
+    values = [(name, entry.value) for name, entry in metadata.items()]
+    plain = [(name, value) for name, value in values if isinstance(value, int | float | str)]
+    return {
+        one_line(name, FIGURE_MOST): one_line(value, FIGURE_MOST)
+        if isinstance(value, str)
+        else value
+        for name, value in plain[:FIGURES_MOST]
+    }
 
 
 def _lesser(severity: Severity) -> Severity:
