@@ -141,22 +141,24 @@ class _RouteRun:
     def __call__(self) -> None:
         """Send what is due, one after the other, until one fails or the time is over."""
         try:
-            while time.monotonic() < self.deadline:
-                found = self._next()
-                if found is None:
-                    return
+            found = self._turn(None)
+            while found is not None:
                 entry_id, message = found
                 outcome = self.make(self.route).send(message)
-                self._record(entry_id, outcome)
-                if not outcome.delivered:
-                    return
-                self.sent.append(entry_id)
+                if outcome.delivered:
+                    self.sent.append(entry_id)
+                found = self._turn((entry_id, outcome))
         except RecordFileError as error:
             logger.error("Alerts on the route %s wait: %s", self.route.name, error)
 
-    def _next(self) -> tuple[str, Rendered] | None:
+    def _turn(self, came_of: tuple[str, Outcome] | None) -> tuple[str, Rendered] | None:
+        """Writes down what came of the last attempt, and returns what is to be sent next."""
         at_ms = self.clock()
         with open_outbox(self.folder) as outbox:
+            if came_of is not None:
+                self._record(outbox, *came_of)
+            if time.monotonic() >= self.deadline:
+                return None
             entry = next_entry(outbox, self.route, self.routes, at_ms)
             if entry is None:
                 return None
@@ -164,25 +166,24 @@ class _RouteRun:
         notices = notices_for(self.route, entry.notices, self.routes)
         return entry.id, render(entry.id, notices, self.links, dropped, at_ms)
 
-    def _record(self, entry_id: str, outcome: Outcome) -> None:
+    def _record(self, outbox: Outbox, entry_id: str, outcome: Outcome) -> None:
         name = self.route.name
-        with open_outbox(self.folder) as outbox:
-            if outcome.delivered:
-                outbox.record_delivery(entry_id, name)
-                return
-            record = outbox.routes.get(name, RouteRecord())
-            rest = backoff_seconds(record.failures, outcome.retry_after_seconds)
-            error = one_line(without_secrets(outcome.sentence), 300)
-            logger.warning("The route %s rests for %.0f s: %s", name, rest, error)
-            not_before_ms = self.clock() + round(rest * 1000)
-            if not outcome.is_refused:
-                outbox.record_failure(name, error, not_before_ms)
-                return
-            outbox.record_refusal(entry_id, name, error, not_before_ms)
-            entry = outbox.entries.get(entry_id)
-            if entry is not None and entry.refusals.get(name, 0) >= REFUSALS_MOST:
-                logger.error("The route %s refuses the alert %s: given up.", name, entry_id)
-                outbox.give_up(entry_id, name)
+        if outcome.delivered:
+            outbox.record_delivery(entry_id, name)
+            return
+        record = outbox.routes.get(name, RouteRecord())
+        rest = backoff_seconds(record.failures, outcome.retry_after_seconds)
+        error = one_line(without_secrets(outcome.sentence), 300)
+        logger.warning("The route %s rests for %.0f s: %s", name, rest, error)
+        not_before_ms = self.clock() + round(rest * 1000)
+        if not outcome.is_refused:
+            outbox.record_failure(name, error, not_before_ms)
+            return
+        outbox.record_refusal(entry_id, name, error, not_before_ms)
+        entry = outbox.entries.get(entry_id)
+        if entry is not None and entry.refusals.get(name, 0) >= REFUSALS_MOST:
+            logger.error("The route %s refuses the alert %s: given up.", name, entry_id)
+            outbox.give_up(entry_id, name)
 
 
 def _is_due(entry: Entry, route: Route, routes: Sequence[Route]) -> bool:

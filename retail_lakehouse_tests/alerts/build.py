@@ -119,7 +119,7 @@ def receiver(port: int = 0) -> Iterator[Receiver]:
             except OSError:
                 return
 
-        do_GET = do_POST
+        do_GET = do_POST  # noqa: N815
 
         def log_message(self, format: str, *args: object) -> None:
             return

@@ -5,7 +5,7 @@ import pytest
 from retail_lakehouse.alerts.incidents import Kind, rehearsal
 from retail_lakehouse.alerts.message import DIGEST_MOST, Links, render, slack_escaped
 from retail_lakehouse.alerts.redact import HIDDEN, one_line, without_secrets
-from retail_lakehouse.contracts.alerting import ALERTS
+from retail_lakehouse.contracts.alerting import ALERTS, AlertContract
 from retail_lakehouse.contracts.service_levels import Severity
 from retail_lakehouse_tests.alerts.build import MINUTE, NOW, notice
 
@@ -38,7 +38,7 @@ def test_a_message_says_what_since_when_what_it_means_and_what_to_do() -> None:
 
 @pytest.mark.parametrize("contract", ALERTS, ids=lambda contract: contract.check)
 @pytest.mark.parametrize("kind", Kind)
-def test_every_alert_fits_what_slack_takes(contract, kind) -> None:  # type: ignore[no-untyped-def]
+def test_every_alert_fits_what_slack_takes(contract: AlertContract, kind: Kind) -> None:
     long = notice(check=contract.check, kind=kind, sentence="<*&`_~>" * 900, asset="a/" * 900 + "b")
     for notices in ([long], [long] * 60):
         message = render("abc", notices, LINKS, dropped=3, now_ms=NOW + 90 * MINUTE)

@@ -76,7 +76,7 @@ def test_a_kill_at_any_byte_leaves_all_of_a_change_or_none(
             chance.randrange(32, 127) for _ in range(chance.randrange(60))
         )
         recorder = _Recorder()
-        monkeypatch.setattr(record_file.os, "pwrite", recorder)
+        monkeypatch.setattr(os, "pwrite", recorder)
         with open_records(path, half) as records:
             try:
                 records.append(record)
