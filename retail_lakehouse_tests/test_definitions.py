@@ -24,6 +24,7 @@ HEAVY = (
     "confluent_kafka",
     "duckdb",
     "pyarrow",
+    "slack_sdk",
     "sqlglot",
 )
 

@@ -37,7 +37,7 @@ class Links:
     def asset(self, notice: Notice) -> str:
         """The check on the asset's page."""
         if notice.asset == CONTROL_PLANE:
-            return f"{self.dagster_url}/health"
+            return f"{self.dagster_url}/automation"
         path = "/".join(quote(part, safe="") for part in notice.asset.split("/"))
         check = quote(notice.check, safe="")
         return f"{self.dagster_url}/assets/{path}?view=checks&checkDetail={check}"
@@ -117,10 +117,12 @@ def moment(ms: int) -> str:
 
 def _single(notice: Notice, links: Links) -> tuple[str, list[str], list[dict[str, object]]]:
     contract = alert_for(notice.check)
-    what = "nothing is wrong" if notice.kind is Kind.TEST else contract.title
+    what = f"{contract.title} ({notice.asset.rpartition('/')[2]})"
+    if notice.kind is Kind.TEST:
+        what = "nothing is wrong"
     title = one_line(f"{_mark(notice)} {_words(notice)}: {what}", _TITLE_MOST)
     sentence, asset = _sentence(notice), one_line(notice.asset, _NAME_MOST)
-    since = f"{moment(notice.since_ms)}, {_duration(notice.at_ms - notice.since_ms)}"
+    since = f"{moment(notice.since_ms)}, for {_duration(notice.at_ms - notice.since_ms)}"
     facts = [
         ("Asset", asset),
         ("Was open" if notice.kind is Kind.RECOVERED else "Since", since),
@@ -164,7 +166,7 @@ def _digest(
         name, sentence = one_line(notice.name, _NAME_MOST), one_line(_sentence(notice), 200)
         words = f"{_mark(notice)} {_words(notice)} since {moment(notice.since_ms)}"
         lines.append(f"{words}: {name}. {sentence}")
-        page = f"<{links.asset(notice)}|{slack_escaped(name)}>"
+        page = _slack_link(links.asset(notice), name)
         slack_lines.append(f"{words}: {page}. {slack_escaped(one_line(sentence, 120))}")
     if len(ordered) > DIGEST_MOST:
         more = f"and {len(ordered) - DIGEST_MOST} more: retail-lakehouse alerts list"
@@ -217,10 +219,16 @@ def _mark(notice: Notice) -> str:
 
 
 def _slack_links(page: str, runbook: str) -> str:
-    told = f"<{page}|Dagster's page>"
+    told = _slack_link(page, "Dagster's page")
     if runbook.startswith(("https://", "http://")):
-        return f"{told}  ·  <{runbook}|Runbook>"
+        return f"{told}  ·  {_slack_link(runbook, 'Runbook')}"
     return f"{told}  ·  Runbook: {slack_escaped(runbook)}"
+
+
+def _slack_link(address: str, words: str) -> str:
+    # Within a link only Slack's own escapes count: a zero-width space would change the address.
+    escaped = address.replace("&", "&amp;").replace("<", "%3C").replace(">", "%3E")
+    return f"<{escaped.replace('|', '%7C')}|{slack_escaped(words)}>"
 
 
 def _markdown(text: str) -> dict[str, object]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from retail_lakehouse.alerts.incidents import Kind, Notice, Seen
@@ -134,6 +135,16 @@ def receiver(port: int = 0) -> Iterator[Receiver]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def fill(folder: Path) -> None:
+    """Take all the space that the folder's file system has left."""
+    with (folder / "filler").open("wb", buffering=0) as filler:
+        try:
+            while filler.write(b"x" * 4096):
+                pass
+        except OSError:
+            return
 
 
 def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:

@@ -15,7 +15,7 @@ LINKS = Links("http://127.0.0.1:3000", "https://docs.example/runbooks/")
 def test_a_message_says_what_since_when_what_it_means_and_what_to_do() -> None:
     told = notice(check="streaming_job_healthy", asset="streaming/inventory_streaming")
     message = render("abc", [told], LINKS)
-    assert message.title == "🔴 Opened: A streaming job does not commit"
+    assert message.title == "🔴 Opened: A streaming job does not commit (inventory_streaming)"
     for part in (
         "7 records wait.",
         "Asset: streaming/inventory_streaming",
@@ -34,6 +34,7 @@ def test_a_message_says_what_since_when_what_it_means_and_what_to_do() -> None:
     assert "For the planners" in shown
     assert "`retail-lakehouse jobs restart inventory`" in shown
     assert "|Runbook>" in shown
+    assert "?view=checks&amp;checkDetail=streaming_job_healthy|Dagster's page>" in shown
 
 
 @pytest.mark.parametrize("contract", ALERTS, ids=lambda contract: contract.check)

@@ -3,9 +3,7 @@ import os
 import random
 import resource
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from retail_lakehouse.alerts.record_file import (
     RecordFileError,
     open_records,
 )
+from retail_lakehouse_tests.alerts.build import fill
 
 HALF = 1024
 
@@ -175,31 +174,6 @@ def test_another_process_that_holds_the_file_is_named(
         open_records(path, HALF),
     ):
         pass
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MiB."""
-    mounted = tmp_path / "small"
-    mounted.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(mounted)]
-    try:
-        done = subprocess.run(command, capture_output=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("There is no mount command here, so no small file system can be made.")
-    if done.returncode:
-        pytest.skip("No file system may be mounted here: that takes root's rights.")
-    yield mounted
-    subprocess.run(["umount", str(mounted)], check=True)
-
-
-def fill(folder: Path) -> None:
-    with (folder / "filler").open("wb", buffering=0) as filler:
-        try:
-            while filler.write(b"x" * 4096):
-                pass
-        except OSError:
-            return
 
 
 def test_a_full_disk_loses_no_record_once_the_file_is_made(small_disk: Path) -> None:
