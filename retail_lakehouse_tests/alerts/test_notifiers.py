@@ -116,6 +116,16 @@ def test_what_slack_s_api_refuses_with_200_is_no_delivery(
     assert outcome == Outcome(False, "Slack answered 200 (invalid_auth).")
 
 
+@pytest.mark.parametrize("page", ["<html>Log in first</html>", "", "[]", "{", '{"ok": 0}'])
+def test_a_page_of_somebody_in_between_is_no_delivery_to_slack(
+    page: str, tmp_path: Path, other_end: Receiver
+) -> None:
+    other_end.answers = [(200, {}, page)]
+    outcome = send(route_to(RouteKind.SLACK_BOT, other_end.url, tmp_path))
+    assert not outcome.delivered
+    assert outcome.sentence.startswith("Slack answered")
+
+
 @pytest.mark.parametrize("kind", [RouteKind.SLACK_BOT, RouteKind.SLACK_WEBHOOK])
 def test_a_message_whose_blocks_slack_refuses_is_sent_as_text(
     kind: RouteKind, tmp_path: Path, other_end: Receiver
