@@ -47,8 +47,7 @@ def judge_events_arrive(
         figures["records_due"] = round(silence.due, 1)
         words = f"The last record came {silence.seconds:.0f} s ago; {silence.due:.0f} were due."
         fault = (
-            f"No record of {event.topic} came for {silence.seconds:.0f} s, while at least "
-            f"{silence.due:.0f} were due by the stores' opening hours. Look at what sends them."
+            silence.sentence(event.topic)
             if silence.is_too_long(levels.silence_seconds)
             else _too_few(stream, event, calendar, level, levels)
         )
@@ -68,13 +67,7 @@ def judge_producer_clock(table: TableLook | str, level: ServiceLevel, at_ms: int
         "service_level_seconds": level.number,
     }
     if ahead > level.number:
-        return Verdict(
-            False,
-            f"By the last batch a clock is {ahead:.0f} s ahead, more than {level.number:.0f} s: a "
-            "producer's of the broker's, or the broker's of this machine's. Set it right.",
-            figures,
-            warn_only=True,
-        )
+        return Verdict(False, measures.ahead_sentence(ahead), figures, warn_only=True)
     return Verdict(True, "No clock is ahead by more than is allowed.", figures)
 
 

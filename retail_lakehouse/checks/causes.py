@@ -63,18 +63,26 @@ class Diagnosis:
         """The stage to mend first; None when all is well."""
         return next(iter(self.causes), None)
 
+    def among(self, *causes: Cause) -> "Diagnosis":
+        """What of it a check tells that judges one end of the path: these causes, and no part."""
+        return Diagnosis({cause: told for cause, told in self.causes.items() if cause in causes})
+
     def named_in(self, verdict: Verdict) -> Verdict:
-        """The verdict with the parts among its figures and the guilty stage in its sentence."""
+        """The verdict with the parts among its figures and the guilty stage in its sentence.
+
+        A verdict that passes has no guilty stage, whatever else holds: another check says that. The
+        cause's sentence is left out where the verdict's own says it already.
+        """
         figures = {**self.parts, **verdict.figures}
-        if self.guilty is None:
+        if verdict.passed or self.guilty is None:
             return replace(verdict, figures=figures)
         first, *others = self.causes
-        beside = f" Beside it: {', '.join(others)}." if others else ""
-        return replace(
-            verdict,
-            sentence=f"{verdict.sentence} Cause: {first}. {self.causes[first]}{beside}",
-            figures={**figures, "cause": first.value},
-        )
+        told = [verdict.sentence, f"Cause: {first}."]
+        if self.causes[first] not in verdict.sentence:
+            told.append(self.causes[first])
+        if others:
+            told.append(f"Beside it: {', '.join(others)}.")
+        return replace(verdict, sentence=" ".join(told), figures={**figures, "cause": first.value})
 
 
 def diagnose_ingest(
@@ -110,17 +118,10 @@ def diagnose_ingest(
     else:
         silence = measures.silence(run, table, calendar, _minimum_per_minute(event), stream.at_ms)
         if silence.is_too_long(levels.silence_seconds):
-            causes[Cause.STOPPED_PRODUCER] = (
-                f"No record came for {silence.seconds:.0f} s, while {silence.due:.0f} were due at "
-                f"least by the stores' opening hours, and everything before has landed. Look at "
-                f"what sends to {event.topic}."
-            )
+            causes[Cause.STOPPED_PRODUCER] = silence.sentence(event.topic)
     ahead = measures.clock_ahead_seconds(table, stream.at_ms)
     if ahead is not None and ahead > levels.clock_ahead_seconds:
-        causes[Cause.CLOCK_AHEAD] = (
-            f"By the last batch a clock is {ahead:.0f} s ahead: a producer's of the broker's, or "
-            "the broker's of this machine's. Set it right: ages look shorter than they are."
-        )
+        causes[Cause.CLOCK_AHEAD] = measures.ahead_sentence(ahead)
     stands_still = Cause.STALLED_JOB in causes
     return Diagnosis(
         causes, _parts_of_marks(table, stream) | _drain(topic, table, age, stands_still, stream)

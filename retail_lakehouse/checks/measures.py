@@ -150,6 +150,14 @@ class Silence:
         """No data where the calendar expects some: longer than patience, and at least one due."""
         return self.seconds > patience_seconds and self.due >= 1
 
+    def sentence(self, topic: str) -> str:
+        """What is said of one that is too long."""
+        return (
+            f"No record of {topic} came for {self.seconds:.0f} s, while at least {self.due:.0f} "
+            "were due by the stores' opening hours, and everything before has landed. Look at what "
+            "sends them."
+        )
+
 
 def silence(
     run: JobRun, table: TableLook, calendar: OpeningCalendar, per_minute: float, at_ms: int
@@ -200,6 +208,14 @@ def clock_ahead_seconds(table: TableLook, at_ms: int) -> float | None:
         if event is not None and record is not None:
             return round(max(event - record, record - at_ms) / 1000, 1)
     return None
+
+
+def ahead_sentence(ahead_seconds: float) -> str:
+    """What is said of a clock that is ahead by too much."""
+    return (
+        f"By the last batch a clock is {ahead_seconds:.0f} s ahead: a producer's of the broker's, "
+        "or the broker's of this machine's. Set it right: ages look shorter than they are."
+    )
 
 
 def producer_delay_seconds(table: TableLook) -> float | None:

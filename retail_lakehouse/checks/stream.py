@@ -11,7 +11,7 @@ import dagster as dg
 from retail_lakehouse.assets.keys import job_key, table_key, topic_key
 from retail_lakehouse.assets.stream import StreamLook, look_at_stream
 from retail_lakehouse.checks.arrival_judges import judge_events_arrive, judge_producer_clock
-from retail_lakehouse.checks.causes import diagnose_ingest
+from retail_lakehouse.checks.causes import Cause, diagnose_ingest
 from retail_lakehouse.checks.judged import JudgedCheck, level_metadata
 from retail_lakehouse.checks.judges import (
     judge_ingest_lag,
@@ -137,21 +137,25 @@ def judge_stream(
             (
                 table_key(table),
                 EVENTS_ARRIVE,
-                judge_events_arrive(
-                    stream,
-                    event,
-                    calendar,
-                    level_of(table.name, Measure.EVENTS_ARRIVE),
-                    SERVICE_LEVELS,
+                why.among(Cause.BROKER_DOWN, Cause.STOPPED_PRODUCER).named_in(
+                    judge_events_arrive(
+                        stream,
+                        event,
+                        calendar,
+                        level_of(table.name, Measure.EVENTS_ARRIVE),
+                        SERVICE_LEVELS,
+                    )
                 ),
             ),
             (
                 table_key(table),
                 PRODUCER_CLOCK,
-                judge_producer_clock(
-                    stream.tables[name],
-                    level_of(table.name, Measure.PRODUCER_CLOCK),
-                    stream.at_ms,
+                why.among(Cause.CLOCK_AHEAD).named_in(
+                    judge_producer_clock(
+                        stream.tables[name],
+                        level_of(table.name, Measure.PRODUCER_CLOCK),
+                        stream.at_ms,
+                    )
                 ),
             ),
             (

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from retail_lakehouse.assets.keys import table_key
 from retail_lakehouse.assets.stream import StreamLook
 from retail_lakehouse.assets.topic_look import TopicLook
+from retail_lakehouse.checks import stream as stream_checks
 from retail_lakehouse.checks.causes import (
     NOT_DRAINING,
     Cause,
@@ -18,6 +20,7 @@ from retail_lakehouse.checks.judges import Verdict
 from retail_lakehouse.contracts.events import CLICKSTREAM, INVENTORY
 from retail_lakehouse.contracts.opening_hours import OpeningCalendar
 from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
+from retail_lakehouse.contracts.tables import event_table
 from retail_lakehouse.resources.job_runs import JobState
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.warehouse.refresh_record import ViewRecord
@@ -238,3 +241,40 @@ def test_a_verdict_without_a_cause_only_gains_figures() -> None:
     assert told.sentence == "Well."
     assert "cause" not in told.figures
     assert told.figures["commit_seconds"] == 0.7
+
+
+def test_a_verdict_that_passes_names_no_cause_whatever_holds() -> None:
+    why = ingest(look(*QUIET))
+    assert why.guilty is Cause.STOPPED_PRODUCER
+    told = why.named_in(Verdict(True, "Every record has landed."))
+    assert told.sentence == "Every record has landed."
+    assert "cause" not in told.figures
+    assert told.figures["backlog_records"] == 0
+
+
+@pytest.mark.parametrize(
+    "stream, failing, cause",
+    [
+        (look(*steady(1200, every=60)), "events_arrive", "stopped producer"),
+        (look(*AHEAD), "producer_clock", "clock ahead"),
+        (look(*steady(400), waiting=900), "ingest_lag", "stalled job"),
+    ],
+    ids=["stopped producer", "clock ahead", "stalled job"],
+)
+def test_the_check_that_fails_names_the_cause_once_and_the_others_of_the_table_do_not(
+    stream: StreamLook, failing: str, cause: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_checks, "EVENTS", (INVENTORY,))
+    monkeypatch.setattr(stream_checks, "calendar_of", lambda _event: ALWAYS_OPEN)
+    told = {
+        judged.key.name: judged.verdict
+        for judged in stream_checks.judge_stream(stream, SETTINGS)
+        if judged.key.asset_key == table_key(event_table("inventory"))
+    }
+    assert {name: told[name].figures.get("cause") for name in told} == {
+        name: cause if name == failing else None for name in told
+    }
+    sentence = told[failing].sentence
+    assert sentence.count(f"Cause: {cause}.") == 1
+    assert sentence.count("Look at what sends them.") <= 1
+    assert not any("Cause:" in told[name].sentence for name in told if name != failing)
