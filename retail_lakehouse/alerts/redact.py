@@ -2,6 +2,9 @@
 
 Here: what looks like a secret, and one line of printable text. Not here: where texts come from. An
 outage's sentence may quote an address with a password in it; a message must not pass that on.
+
+What repeats in a pattern never gives back what it took, and has a limit where a match may begin
+within it: else a few thousand characters that nobody here wrote hold a tick up for minutes.
 """
 
 from __future__ import annotations
@@ -11,16 +14,16 @@ import re
 HIDDEN = "[hidden]"
 
 _PATTERNS = (
-    (re.compile(r"(?<=://)[^/\s@]+(?=@)"), HIDDEN),
-    (re.compile(r"https://hooks\.slack(?:-gov)?\.com/\S+"), HIDDEN),
-    (re.compile(r"\bxox[a-z]-[\w-]+|\bxapp-[\w-]+"), HIDDEN),
+    (re.compile(r"(?<=://)[^/\s@]++(?=@)"), HIDDEN),
+    (re.compile(r"https://hooks\.slack(?:-gov)?\.com/\S++"), HIDDEN),
+    (re.compile(r"\b(?:xox[a-z]|xapp)-[\w-]++"), HIDDEN),
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), HIDDEN),
-    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]+"), HIDDEN),
-    (re.compile(r"(?i)\bbearer\s+\S+"), f"Bearer {HIDDEN}"),
+    (re.compile(r"\beyJ[\w-]{8,2048}+\.[\w-]++\.[\w-]++"), HIDDEN),
+    (re.compile(r"(?i)\bbearer\s++\S++"), f"Bearer {HIDDEN}"),
     (
         re.compile(
-            r"(?i)([\"']?\b[\w.-]*(?:password|passwd|pwd|secret|token|api_?key|signature|credential)"
-            r"[\w.-]*[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&)]+)"
+            r"(?i)((?:password|passwd|pwd|secret|token|api_?key|signature|credential)"
+            r"[\w.-]{0,64}+[\"']?\s*+[=:]\s*+)(\"[^\"]*+\"|'[^']*+'|[^\s,;&)]++)"
         ),
         rf"\1{HIDDEN}",
     ),

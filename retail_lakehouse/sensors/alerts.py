@@ -13,7 +13,7 @@ import dagster as dg
 from retail_lakehouse.alerts.desk import judge_looked_at, with_snapshot
 from retail_lakehouse.alerts.incidents import Figure, Kind, Notice, Seen, incident_name
 from retail_lakehouse.alerts.message import SENTENCE_MOST
-from retail_lakehouse.alerts.redact import one_line
+from retail_lakehouse.alerts.redact import one_line, without_secrets
 from retail_lakehouse.assets.stream import now_ms
 from retail_lakehouse.checks.stream import stream_check_specs
 from retail_lakehouse.checks.views import view_check_specs
@@ -115,7 +115,7 @@ def latest_verdicts(instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKe
                 asset=asset,
                 check=key.name,
                 passed=evaluation.passed,
-                sentence=one_line(evaluation.description or "", SENTENCE_MOST),
+                sentence=_cut(evaluation.description or "", SENTENCE_MOST),
                 severity=_lesser(severity) if is_warning else severity,
                 owner=level.owner if level else DATA_PLATFORM,
                 at_ms=round(record.event.timestamp * 1000),
@@ -136,11 +136,14 @@ def _figures(metadata: Mapping[str, dg.MetadataValue]) -> dict[str, Figure]:
     values = [(name, entry.value) for name, entry in metadata.items()]
     plain = [(name, value) for name, value in values if isinstance(value, int | float | str)]
     return {
-        one_line(name, FIGURE_MOST): one_line(value, FIGURE_MOST)
-        if isinstance(value, str)
-        else value
+        _cut(name, FIGURE_MOST): _cut(value, FIGURE_MOST) if isinstance(value, str) else value
         for name, value in plain[:FIGURES_MOST]
     }
+
+
+def _cut(text: str, most: int) -> str:
+    # In this order: the half of a secret that a cut leaves does not look like one.
+    return one_line(without_secrets(text), most)
 
 
 def _lesser(severity: Severity) -> Severity:

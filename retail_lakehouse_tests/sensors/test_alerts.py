@@ -103,6 +103,16 @@ def test_a_failed_check_is_told_with_its_last_snapshot_and_its_recovery_too(
     assert alert["page"].startswith("http://127.0.0.1:3000/assets/")
 
 
+def test_a_secret_that_a_cut_would_halve_is_hidden_all_the_same(
+    platform: Platform, end: Receiver
+) -> None:
+    platform.evaluate(False, "x" * 570 + " at postgres://lakehouse:hunter2@db:5439/dev")
+    platform.tick()
+    (alert,) = end.taken[0].body["alerts"]
+    assert len(alert["sentence"]) == 600
+    assert "lakehouse:hu" not in str(end.taken[0].body)
+
+
 def test_a_cursor_that_was_lost_or_is_old_tells_nothing_twice(
     platform: Platform, end: Receiver
 ) -> None:
