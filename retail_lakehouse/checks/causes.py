@@ -11,6 +11,7 @@ the producer, then what falsifies figures, then the same for the views.
   One topic that alone cannot be read is no broker that is down: its own sentence says what it is.
 - A job is stalled when it does not run or is quiet for too long, and slow when it commits and what
   waits is too old all the same: never both. Nothing is said against a job for which nothing waits.
+  One that stands aside for another writer is slow, and its sentence says for whom it waits.
 - A producer has stopped only when everything has landed: while records wait, what is missing may
   be among them, and the job is the one to mend first.
 - A clock that is ahead delays nothing: it is the guilty one only when no other is.
@@ -24,7 +25,7 @@ from enum import StrEnum
 from retail_lakehouse.assets.stream import StreamLook, TableLook
 from retail_lakehouse.assets.topic_look import TopicLook
 from retail_lakehouse.checks import measures
-from retail_lakehouse.checks.judges import Figure, Verdict
+from retail_lakehouse.checks.judges import YIELDED, Figure, Verdict
 from retail_lakehouse.contracts.events import EventContract
 from retail_lakehouse.contracts.opening_hours import OpeningCalendar
 from retail_lakehouse.contracts.service_levels import Measure, ServiceLevels, level_of
@@ -193,6 +194,8 @@ def _stalled(run: JobRun, quiet: measures.Quiet | None, backlog: int) -> str | N
 def _slow(run: JobRun, quiet: measures.Quiet | None, table: TableLook) -> str:
     if run.state is JobState.STARTING:
         return run.sentence
+    if quiet is not None and quiet.has_yielded:
+        return YIELDED
     if quiet is not None and quiet.is_warming_up:
         return f"It runs for {quiet.seconds:.0f} s and has yet to commit its first batch."
     return (

@@ -18,6 +18,11 @@ from retail_lakehouse.settings import Settings
 
 Figure = int | float | str
 
+YIELDED = (
+    "It stands aside while a replay, a backfill or a change of schema writes its tables, and goes "
+    "on by itself when that has ended."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -85,6 +90,9 @@ def judge_job(
             "take. Read the job's log; restart it: it goes on where its tables' marks end.",
             figures,
         )
+    if quiet.has_yielded:
+        words = f"The {event} job runs; {topic.backlog} records wait. {YIELDED}"
+        return Verdict(True, words, figures)
     if quiet.is_warming_up:
         words = (
             f"The {event} job runs for {quiet.seconds:.0f} s and has yet to commit its first batch."

@@ -28,6 +28,8 @@ class Quiet:
     patience_seconds: float
     is_warming_up: bool
     """The run has not committed yet."""
+    has_yielded: bool = False
+    """The last that it did was to stand aside for another writer."""
 
     @property
     def is_too_long(self) -> bool:
@@ -46,21 +48,25 @@ def quiet(
 ) -> Quiet | None:
     """How long the job has been quiet; None when neither a commit nor its start is known.
 
-    Since the last commit, the run's start, or the moment when nothing waited for the last time,
-    whichever is latest: the first record of a morning does not find a job that slept all night. It
-    may be `stalled_after_triggers` intervals, of the trigger or of the last batch where that took
-    longer; a run that has not committed yet has as long as a record may take to land.
+    Since the last commit, the run's start, the moment when nothing waited for the last time, or
+    when it last stood aside for another writer, whichever is latest: the first record of a morning
+    does not find a job that slept all night, nor the end of a long replay one that hangs. It may be
+    `stalled_after_triggers` intervals, of the trigger or of the last batch where that took longer;
+    a run that has not committed yet, or not since it stood aside, has as long as a record may take
+    to land.
     """
     committed, started = table.committed_at_ms, run.started_at_ms
     if committed is None and started is None:
         return None
     drained = _drained_ms(topic, drained_at_ms)
-    since = max(ms for ms in (committed, started, drained) if ms is not None)
+    yielded = run.yielded_at_ms
+    since = max(ms for ms in (committed, started, drained, yielded) if ms is not None)
     patience = levels.stalled_after_triggers * max(trigger_seconds, batch_seconds(table))
     is_warming_up = started is not None and (committed is None or committed < started)
-    if is_warming_up:
+    has_yielded = since == yielded
+    if is_warming_up or has_yielded:
         patience = max(patience, levels.ingest_lag_seconds)
-    return Quiet(seconds(since, at_ms), patience, is_warming_up)
+    return Quiet(seconds(since, at_ms), patience, is_warming_up, has_yielded)
 
 
 def quiet_beyond_seconds(

@@ -37,6 +37,8 @@ class JobRun:
     url: str | None = None
     told: JobEvent | None = None
     """What it is to the job's state machine; None where whoever runs it sees to it alone."""
+    yielded_at_ms: int | None = None
+    """When it last stood aside for a replay, a backfill or a change of schema; None if never."""
 
 
 class JobRunner(Protocol):

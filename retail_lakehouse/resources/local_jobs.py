@@ -6,6 +6,7 @@ Here: its answers as the platform's job states. Not here: the supervisor or its 
 
 from pathlib import Path
 
+from retail_lakehouse.contracts.events import event_named
 from retail_lakehouse.contracts.job_states import JobEvent
 from retail_lakehouse.local.control import (
     ControlError,
@@ -15,6 +16,7 @@ from retail_lakehouse.local.control import (
     SupervisorNotRunningError,
 )
 from retail_lakehouse.resources.job_runs import JobRequestError, JobRun, JobState, Verb
+from retail_lakehouse.streaming.lock import yielded_ms
 
 _STATES: dict[ProcessState, JobState] = {
     ProcessState.STARTING: JobState.STARTING,
@@ -37,8 +39,9 @@ _TOLD: dict[ProcessState, JobEvent] = {
 class LocalJobs:
     """The runner on one machine; jobs are processes named as their events."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, lock_dir: Path) -> None:
         self._client = SupervisorClient(root)
+        self._lock_dir = lock_dir
 
     def runs(self, events: tuple[str, ...]) -> dict[str, JobRun]:
         """The newest run of each job, by event name; never raises for an outage."""
@@ -48,7 +51,12 @@ class LocalJobs:
             return {event: JobRun(event, JobState.STOPPED, str(error)) for event in events}
         except ControlError as error:
             return {event: JobRun(event, JobState.UNKNOWN, str(error)) for event in events}
-        return {event: _run(event, told.get(event)) for event in events}
+        return {
+            event: _run(
+                event, told.get(event), yielded_ms(self._lock_dir, event_named(event).topic)
+            )
+            for event in events
+        }
 
     def request(self, verb: Verb, event: str) -> str:
         """Asks the supervisor.
@@ -63,7 +71,7 @@ class LocalJobs:
         return f"The {event} job is {status.state.value}."
 
 
-def _run(event: str, status: ProcessStatus | None) -> JobRun:
+def _run(event: str, status: ProcessStatus | None, yielded_at_ms: int | None) -> JobRun:
     if status is None:
         return JobRun(
             event,
@@ -85,4 +93,5 @@ def _run(event: str, status: ProcessStatus | None) -> JobRun:
         started_at_ms=started,
         run_id=None if status.pid is None else str(status.pid),
         told=_TOLD.get(status.state),
+        yielded_at_ms=yielded_at_ms,
     )

@@ -31,4 +31,4 @@ class StreamingJobsResource(PlatformResource):
             return GlueJobs(settings.aws_region)
         from retail_lakehouse.resources.local_jobs import LocalJobs
 
-        return LocalJobs(settings.root)
+        return LocalJobs(settings.root, settings.lock_dir)

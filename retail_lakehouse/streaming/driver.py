@@ -286,6 +286,7 @@ class StreamingJob:
             self._lock.release()
             unasked_since = time.monotonic()
             while not self._stop.is_set():
+                self._lock.note_yield()
                 if self._lock.yield_wanted():
                     time.sleep(_POLL_SECONDS)
                     unasked_since = time.monotonic()

@@ -7,9 +7,12 @@ An Iceberg append never conflicts with another append: the lock, and not the com
 writers apart. It is a POSIX record lock on a file, held by the JVM since the JVM commits: it is
 gone when that process is gone, and not a moment earlier. A file beside it names its holder, for
 people only. A request to yield is a file that its maker keeps locked, so that a killed one asks for
-nothing (its process id may be another's by then).
+nothing (its process id may be another's by then). The holder that yields says so by a file's time,
+second after second: whoever watches it must not take it for one that hangs, and one that is asked
+and does hang says nothing.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -48,6 +51,10 @@ class TopicLock(Protocol):
         """Whether a living process asks the holder to yield between batches."""
         ...
 
+    def note_yield(self) -> None:
+        """Lets those who watch know that the holder stands aside at this moment."""
+        ...
+
 
 class SingleRun:
     """The lock on Glue: the job's MaxConcurrentRuns=1 lets no second run start."""
@@ -61,6 +68,9 @@ class SingleRun:
     def yield_wanted(self) -> bool:
         """Nobody asks."""
         return False
+
+    def note_yield(self) -> None:
+        """Nobody yields."""
 
 
 class JvmFileLock:
@@ -96,6 +106,12 @@ class JvmFileLock:
     def yield_wanted(self) -> bool:
         """Whether a living process asks the holder to yield between batches."""
         return bool(_living_requests(self._folder, self._topic))
+
+    def note_yield(self) -> None:
+        """Lets those who watch know that the holder stands aside at this moment."""
+        # What only others read must not end the job, whatever is wrong with the disk.
+        with contextlib.suppress(OSError):
+            _yielded_path(self._folder, self._topic).touch()
 
 
 def leasable(folder: Path | None) -> Path:
@@ -157,6 +173,18 @@ def topic_lease(folder: Path | None, topic: str, timeout_seconds: float = 120) -
 def lock_path(folder: Path, topic: str) -> Path:
     """The file whose record lock is the topic's lock."""
     return folder / f"{topic}.lock"
+
+
+def yielded_ms(folder: Path, topic: str) -> int | None:
+    """When the topic's job last stood aside for another writer (epoch ms); None if it never did."""
+    try:
+        return _yielded_path(folder, topic).stat().st_mtime_ns // 1_000_000
+    except OSError:
+        return None
+
+
+def _yielded_path(folder: Path, topic: str) -> Path:
+    return folder / f"{topic}.yielded"
 
 
 def _try_lock(descriptor: int) -> bool:

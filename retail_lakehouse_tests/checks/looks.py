@@ -61,6 +61,7 @@ def look(
     started_ago: float = 100_000,
     topic: TopicLook | str | None = None,
     table: str | None = None,
+    yielded_ago: float | None = None,
 ) -> StreamLook:
     """The stream of one event; `batches` newest first."""
     marks = [each.mark for each in batches if each.mark is not None]
@@ -74,7 +75,16 @@ def look(
     return StreamLook(
         AT,
         {"inventory": topic or TopicLook(INVENTORY, AT, "t", {0: 0}, end, {0: 100})},
-        {"inventory": JobRun("inventory", state, JOB, AT - int(started_ago * 1000), "7")},
+        {
+            "inventory": JobRun(
+                "inventory",
+                state,
+                JOB,
+                AT - int(started_ago * 1000),
+                "7",
+                yielded_at_ms=None if yielded_ago is None else AT - int(yielded_ago * 1000),
+            )
+        },
         {"inventory": seen},
     )
 

@@ -153,6 +153,16 @@ CASES = [
         serving(record(700, latency=41.0), 650),
         (Cause.PAUSED_REFRESH,),
     ),
+    Case(
+        "a job that stands aside for a long replay is slow, and neither stalled nor asked to mend",
+        ingest(look(*steady(900), waiting=9, yielded_ago=1)),
+        (Cause.SLOW_JOB,),
+    ),
+    Case(
+        "a job that does not take up after a lease is stalled",
+        ingest(look(*steady(900), waiting=9, yielded_ago=121)),
+        (Cause.STALLED_JOB,),
+    ),
     # What is no cause
     Case("a job that is down with nothing to do", ingest(look(*steady(), state=JobState.STOPPED))),
     Case("a run that warms up", ingest(look(*steady(60), waiting=9, started_ago=40))),

@@ -70,12 +70,19 @@ class FakeJobs:
     started_at_ms: int = field(default_factory=now_ms)
     asked: list[tuple[str, str]] = field(default_factory=list)
     told: JobEvent | None = None
+    yielded_at_ms: int | None = None
 
     def runs(self) -> dict[str, JobRun]:
         """As StreamingJobsResource answers."""
         return {
             event.name: JobRun(
-                event.name, self.state, self.sentence, self.started_at_ms, "7", told=self.told
+                event.name,
+                self.state,
+                self.sentence,
+                self.started_at_ms,
+                "7",
+                told=self.told,
+                yielded_at_ms=self.yielded_at_ms,
             )
             for event in EVENTS
         }

@@ -2,14 +2,16 @@ from pathlib import Path
 
 import pytest
 
-from retail_lakehouse.contracts.events import EVENTS
+from retail_lakehouse.contracts.events import EVENTS, INVENTORY
 from retail_lakehouse.contracts.tables import TABLES, TableContract
+from retail_lakehouse.local.control import ProcessState, ProcessStatus, SupervisorClient
 from retail_lakehouse.local.ports import free_port
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.job_runs import JobRequestError, JobState
 from retail_lakehouse.resources.kafka import KafkaResource
 from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
 from retail_lakehouse.settings import Settings
+from retail_lakehouse.streaming.lock import JvmFileLock, yielded_ms
 from retail_lakehouse.tables.catalog import AWS_TIMEOUT_SECONDS, CatalogError
 from retail_lakehouse_tests.resources.fakes import Lakehouse, settings_in
 
@@ -52,6 +54,20 @@ def test_a_catalog_that_lets_a_request_run_out_is_not_asked_for_the_other_tables
     answers = IcebergCatalogResource.of(settings).tables()
     assert answers == {contract.name: "The catalog does not answer." for contract in TABLES}
     assert asked == [TABLES[0].name]
+
+
+def test_a_job_says_when_it_last_stood_aside_for_another_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_in(tmp_path)
+    running = ProcessStatus("inventory", ProcessState.RUNNING, 7, 1.0, 0, "", "a.log")
+    monkeypatch.setattr(SupervisorClient, "status", lambda _self: {"inventory": running})
+    jobs = StreamingJobsResource.of(settings)
+    assert jobs.runs()["inventory"].yielded_at_ms is None
+    JvmFileLock(None, settings.lock_dir, INVENTORY.topic).note_yield()
+    yielded = jobs.runs()["inventory"].yielded_at_ms
+    assert yielded == yielded_ms(settings.lock_dir, INVENTORY.topic)
+    assert yielded is not None
 
 
 def test_a_metadata_file_that_is_gone_is_a_sentence_for_its_table_alone(tmp_path: Path) -> None:

@@ -176,6 +176,35 @@ def test_a_stalled_job_is_shown_and_asked_to_restart_when_it_stays_so(
     assert jobs.asked == [("restart", "inventory")]
 
 
+def test_a_job_that_yields_to_a_long_lease_is_not_called_stalled_and_not_restarted(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from retail_lakehouse.assets import stream
+
+    jobs = FakeJobs(told=JobEvent.RUN_UP)
+    resources: dict[str, Any] = {
+        "kafka": FakeKafka({"inventory": 50}),
+        "iceberg": lakehouse.resource(),
+        "streaming_jobs": jobs,
+    }
+    sensor, begun = stream_sensor(settings), now_ms()
+    lakehouse.commit("inventory", 10)
+    healthy = (job_key(INVENTORY).to_user_string(), "streaming_job_healthy")
+    lags, verdicts = [], []
+    for seconds in range(0, 900, 30):
+        at = begun + seconds * 1000
+        jobs.yielded_at_ms = min(at, begun + 780_000)
+        monkeypatch.setattr(stream, "now_ms", lambda at=at: at)
+        told = evaluations(tick(sensor, **resources))
+        verdicts += [told[healthy]] if healthy in told else []
+        lags += [told[INVENTORY_LAG]] if INVENTORY_LAG in told else []
+    assert all(verdict.passed for verdict in verdicts)
+    assert "stands aside while a replay" in str(verdicts[-1].description)
+    assert jobs.asked == []
+    # That records wait is told all the same, with what they wait for.
+    assert "Cause: slow job. It stands aside" in str(lags[-1].description)
+
+
 def test_rates_come_from_two_looks(settings: Settings, lakehouse: Lakehouse) -> None:
     sensor = stream_sensor(settings)
     earlier = now_ms() - 100_000

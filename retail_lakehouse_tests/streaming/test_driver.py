@@ -128,6 +128,9 @@ def test_no_batch_may_begin_once_taking_the_lock_back_has_failed() -> None:
         def yield_wanted(self) -> bool:
             return False
 
+        def note_yield(self) -> None:
+            pass
+
         def acquire(self, _seconds: float) -> None:
             raise StaleProgressError("The marks moved.")
 

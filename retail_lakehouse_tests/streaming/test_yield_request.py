@@ -4,7 +4,7 @@ import threading
 import time
 from pathlib import Path
 
-from retail_lakehouse.streaming.lock import JvmFileLock, topic_lease
+from retail_lakehouse.streaming.lock import JvmFileLock, topic_lease, yielded_ms
 
 
 def _wanted(folder: Path, topic: str) -> bool:
@@ -47,3 +47,29 @@ def test_a_lease_waits_until_the_one_before_it_is_given_back(tmp_path: Path) -> 
         order.append("second")
     holder.join()
     assert order == ["first", "second"]
+
+
+def test_a_job_that_stands_aside_says_so_of_its_own_topic_for_as_long_as_it_does(
+    tmp_path: Path,
+) -> None:
+    lock = JvmFileLock(None, tmp_path, "t")
+    assert yielded_ms(tmp_path, "t") is None
+    began = time.time_ns() // 1_000_000
+    lock.note_yield()
+    first = yielded_ms(tmp_path, "t")
+    assert first is not None
+    # A file system's clock may be a tick behind.
+    assert -20 <= first - began < 10_000
+    time.sleep(0.05)
+    lock.note_yield()
+    assert (yielded_ms(tmp_path, "t") or 0) > first
+    assert yielded_ms(tmp_path, "t.other") is None
+    assert not lock.yield_wanted()
+
+
+def test_a_disk_that_refuses_the_record_does_not_end_the_job(tmp_path: Path) -> None:
+    folder = tmp_path / "locks"
+    lock = JvmFileLock(None, folder, "t")
+    folder.rmdir()
+    lock.note_yield()
+    assert yielded_ms(folder, "t") is None
