@@ -25,6 +25,7 @@ from retail_lakehouse.commands import (
     topics,
     verify,
     views,
+    web,
 )
 from retail_lakehouse.commands.options import Exit
 from retail_lakehouse.settings import SettingsError
@@ -72,6 +73,7 @@ def _top(
 
 
 app.command()(dev.dev)
+app.command()(web.web)
 app.command()(stop.stop)
 app.command()(status.status)
 app.command()(doctor.doctor)

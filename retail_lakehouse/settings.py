@@ -20,6 +20,7 @@ from retail_lakehouse.burst import Burst
 from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
 from retail_lakehouse.contracts.topics import TOPICS, TopicContract
 from retail_lakehouse.loopback import LOOPBACK
+from retail_lakehouse.web.hosts import Authority, HostNameError, parse_hosts
 
 ENV_PREFIX = "RETAIL_LAKEHOUSE_"
 
@@ -57,6 +58,9 @@ class Settings(BaseSettings):
     controller_port: int = Field(19093, ge=1024, le=65535)
     warehouse_port: int = Field(15439, ge=1024, le=65535)
     dagster_port: int = Field(3000, ge=1024, le=65535)
+    web_allowed_hosts: str = ""
+    """Names beside localhost under which Dagster's pages may be asked, `host` or `host:port`,
+    separated by commas: those of a proxy or of a forwarded port."""
     bootstrap_servers: str = ""
     """Kafka; on the local profile the broker's own port when not given."""
 
@@ -168,6 +172,10 @@ class Settings(BaseSettings):
         self._check_folders()
         self._check_retention()
         self._check_freshness()
+        try:
+            parse_hosts(self.web_allowed_hosts)
+        except HostNameError as error:
+            raise ValueError(f"web_allowed_hosts: {error}; correct it") from None
         if self.malformed_share + self.late_share + self.duplicate_share >= 1:
             raise ValueError(
                 "malformed_share, late_share and duplicate_share add up to 1 or more; lower one"
@@ -246,6 +254,11 @@ class Settings(BaseSettings):
     def kafka_bootstrap(self) -> str:
         """Bootstrap servers of the profile's Kafka."""
         return self.bootstrap_servers or f"{LOOPBACK}:{self.broker_port}"
+
+    @property
+    def web_hosts(self) -> tuple[Authority, ...]:
+        """Names beside those of loopback under which Dagster's pages may be asked."""
+        return parse_hosts(self.web_allowed_hosts)
 
     @property
     def trigger(self) -> float:

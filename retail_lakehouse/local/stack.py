@@ -35,7 +35,6 @@ from retail_lakehouse.local.processes import Command, log_tail
 from retail_lakehouse.local.stack_settings import settings_environment
 from retail_lakehouse.local.startup import StartCancelledError, Step
 from retail_lakehouse.local.supervisor import Supervisor
-from retail_lakehouse.loopback import LOOPBACK
 from retail_lakehouse.settings import ENV_PREFIX, Settings
 from retail_lakehouse.streaming.arguments import EXIT_NEEDS_A_PERSON
 
@@ -146,7 +145,6 @@ class Stack:
         workspace = str(workspace_file(self._root))
         code_server = ["code-server", "start", "--socket", str(socket), "-m", module]
         code_server += ["--location-name", CODE_LOCATION]
-        webserver = ["-h", LOOPBACK, "-p", str(self._settings.dagster_port), "-w", workspace]
         return [
             BrokerUnit(self._make_broker),
             self._unit("warehouse", self._warehouse_argv(), stage=_SERVERS_STAGE),
@@ -157,7 +155,8 @@ class Stack:
                 [python, "-m", "dagster", *code_server],
                 before_start=lambda: socket.unlink(missing_ok=True),
             ),
-            self._unit("dagster-webserver", [python, "-m", "dagster_webserver", *webserver]),
+            # Dagster's own command would serve whoever asks (`web/guard.py`).
+            self._unit("dagster-webserver", [python, "-m", "retail_lakehouse.cli", "web"]),
             self._unit("dagster-daemon", [python, "-m", "dagster._daemon", "run", "-w", workspace]),
         ]
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from retail_lakehouse.commands.options import running_settings
-from retail_lakehouse.local import jars
-from retail_lakehouse.local.stack import PROCESS_NAMES, Stack, ensure_password
+from retail_lakehouse.local import jars, processes
+from retail_lakehouse.local.processes import Command
+from retail_lakehouse.local.stack import DAGSTER_PROCESSES, PROCESS_NAMES, Stack, ensure_password
 from retail_lakehouse.local.stack_settings import settings_environment, write_settings
 from retail_lakehouse.local.startup import StartCancelledError
 from retail_lakehouse.local.supervisor import Supervisor, hold
@@ -46,6 +47,22 @@ def test_every_process_has_a_unit_and_clients_end_before_servers(tmp_path: Path)
     assert {unit.name for unit in units} == set(PROCESS_NAMES)
     servers = {unit.name for unit in units if unit.stage == max(each.stage for each in units)}
     assert servers == {"broker", "warehouse"}
+
+
+def test_dagsters_pages_are_served_behind_the_guard_and_its_code_on_a_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: dict[str, Command] = {}
+    monkeypatch.setattr(
+        processes, "spawn", lambda root, name, command: started.update({name: command})
+    )
+    for unit in Stack(Settings.load({"state_dir": tmp_path})).units():
+        if unit.name in DAGSTER_PROCESSES:
+            unit.start()
+    assert started.keys() == set(DAGSTER_PROCESSES)
+    assert started["dagster-webserver"].argv[1:] == ["-m", "retail_lakehouse.cli", "web"]
+    assert "--socket" in started["dagster-code-server"].argv
+    assert not {"-p", "--port"} & set(started["dagster-code-server"].argv)
 
 
 @pytest.mark.parametrize("with_simulator", [True, False])
