@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
@@ -53,6 +54,7 @@ def examine(settings: Settings) -> list[Finding]:
         _ports,
         _jars,
         _leftovers,
+        _web_servers,
     )
     return [finding for look in looks for finding in look(settings)]
 
@@ -177,3 +179,38 @@ def _leftovers(settings: Settings) -> list[Finding]:
     left = _own_pids(settings)
     seen = f"{len(left)} left by a killed `dev`" if left else "none left over"
     return [Finding("Processes", not left, seen, "Run `retail-lakehouse stop`.")]
+
+
+def _web_servers(settings: Settings) -> list[Finding]:
+    """Bare Dagster web servers: a web page that is open beside one could start runs with it."""
+    bare = []
+    for process in psutil.process_iter():
+        try:
+            words = process.cmdline()
+            is_dagsters = any(
+                word == "dagster_webserver" or Path(word).name == "dagster-webserver"
+                for word in words[:4]
+            )
+            if is_dagsters and _is_of(process, settings.root):
+                bare.append(process.pid)
+        except psutil.Error:
+            continue
+    if not bare:
+        seen = "none unguarded; a bare `dagster dev` would be (docs/access.md)"
+        return [Finding("Web servers", True, seen)]
+    pids = ", ".join(str(pid) for pid in sorted(bare))
+    fix = (
+        "Any web page open in a browser here could start runs through it: Dagster cannot be told "
+        "to refuse foreign Host and Origin headers. End it, and use `retail-lakehouse dev` or "
+        "`retail-lakehouse web`."
+    )
+    return [Finding("Web servers", False, f"process {pids} serves Dagster unguarded", fix)]
+
+
+def _is_of(process: psutil.Process, root: Path) -> bool:
+    """Whether a process of Dagster has its history in the state folder."""
+    home = process.environ().get("DAGSTER_HOME")
+    if home:
+        return Path(home).absolute().is_relative_to(root)
+    # Without the variable Dagster reads the `dagster.yaml` of the folder that it was started in.
+    return bool(Path(process.cwd()) / ".lakehouse" == root)

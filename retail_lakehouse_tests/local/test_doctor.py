@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -173,3 +174,21 @@ def test_too_little_room_is_a_problem(settings: Settings, monkeypatch: pytest.Mo
     monkeypatch.setattr(doctor, "MEMORY_NEEDED_BYTES", 2**80)
     assert not found(settings, "Disk").ok
     assert not found(settings, "Memory").ok
+
+
+def test_a_bare_web_server_of_dagsters_on_this_history_is_a_problem_and_another_is_not(
+    settings: Settings, tmp_path: Path
+) -> None:
+    assert found(settings, "Web servers").ok
+    assert "docs/access.md" in found(settings, "Web servers").seen
+    for home, ok in ((settings.root / "dagster", False), (tmp_path.parent / "other", True)):
+        # Its command line is all that is looked at, so that nothing has to be served for it.
+        bare = subprocess.Popen(
+            [sys.executable, "-c", "input()", "dagster_webserver"],
+            stdin=subprocess.PIPE,
+            env={**os.environ, "DAGSTER_HOME": str(home)},
+        )
+        finding = found(settings, "Web servers")
+        bare.communicate(b"\n", timeout=20)
+        assert finding.ok is ok
+        assert (f"process {bare.pid} serves" in finding.seen) is not ok
