@@ -82,6 +82,12 @@ class Settings(BaseSettings):
     """0: 15 locally, 300 on AWS."""
     sensor_interval_seconds: int = Field(0, ge=0)
     """0: 15 locally, 30 on AWS."""
+    report_interval_seconds: int = Field(300, ge=0, le=400)
+    """How often news of a table, a view or a topic is reported to Dagster's event log. 0: at every
+    tick, which is some 300 MB a day locally. What fails or recovers is reported at once."""
+    history_retention_days: int = Field(14, ge=1)
+    """How long Dagster's history is kept: events, check results and runs, the latest of each for
+    ever."""
     local_partitions: int = Field(3, ge=1, le=64)
     """Partitions of each topic on one machine; the contract holds those of MSK."""
 

@@ -30,10 +30,16 @@ if TYPE_CHECKING:
     from retail_lakehouse.kafka.admin import TopicDescription
 
 
-def report_is_due(reported_ms: int, interval_seconds: int, at_ms: int) -> bool:
-    """Whether the last report would be older than a record may take to land by the next tick."""
+def report_is_due(
+    reported_ms: int, interval_seconds: int, gathered_seconds: int, at_ms: int
+) -> bool:
+    """Whether the last report would be too old by the next tick.
+
+    That is older than a record may take to land, and than news is gathered for (the setting
+    `report_interval_seconds`): silence is not told more often than news.
+    """
     age_seconds = (at_ms - reported_ms) / 1000
-    return age_seconds + interval_seconds > SERVICE_LEVELS.ingest_lag_seconds
+    return age_seconds + interval_seconds > max(SERVICE_LEVELS.ingest_lag_seconds, gathered_seconds)
 
 
 def quiet_table(
@@ -99,5 +105,5 @@ def quiet_view(
         asset_key=view_key(view),
         description="Nothing waits to be shown: the view has everything that has landed.",
         metadata=metadata,
-        tags={"dagster/data_version": view_data_version(view, bases)},
+        tags={"dagster/data_version": view_data_version(view, record)},
     )

@@ -150,7 +150,9 @@ def _spec(contract: TableContract, settings: Settings) -> dg.AssetSpec:
         policy = dg.FreshnessPolicy.time_window(
             fail_window=timedelta(seconds=SERVICE_LEVELS.serving_lag_seconds),
             warn_window=timedelta(
-                seconds=SERVICE_LEVELS.ingest_lag_seconds + 2 * settings.sensor_seconds
+                seconds=SERVICE_LEVELS.ingest_lag_seconds
+                + settings.report_interval_seconds
+                + 2 * settings.sensor_seconds
             ),
         )
     return dg.AssetSpec(

@@ -35,7 +35,12 @@ from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.warehouse import WarehouseResource
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.landing import waiting_since_ms
-from retail_lakehouse.warehouse.refresh_record import ViewRecord, read_row_counts, write_records
+from retail_lakehouse.warehouse.refresh_record import (
+    ViewRecord,
+    read_records,
+    read_row_counts,
+    write_records,
+)
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
@@ -129,44 +134,39 @@ def refresh_and_record(
     return results
 
 
-def view_metadata(result: "RefreshResult", at_ms: int) -> dict[str, Any]:
+def view_metadata(record: ViewRecord) -> dict[str, Any]:
     """Metadata of one refresh, the same from the button and from the sensor."""
     metadata: dict[str, Any] = {
-        "refresh_seconds": round(result.duration_seconds, 3),
-        "refresh_status": result.status,
+        "refresh_seconds": record.duration_seconds,
+        "refresh_status": record.refresh_status,
     }
-    if result.incremental is not None:
-        metadata["incremental"] = result.incremental
-    if result.state is not None:
-        metadata["state"] = result.state
-    if result.rows is not None:
-        metadata["dagster/row_count"] = result.rows
-    if result.latency_seconds is not None:
-        metadata["warehouse_latency_seconds"] = _rounded(result.latency_seconds)
-    if result.newest_event_ms is not None:
-        metadata["newest_event"] = moment(result.newest_event_ms)
-        metadata["age_seconds"] = seconds_between(result.newest_event_ms, at_ms)
-        metadata["dagster/last_updated_timestamp"] = moment(result.newest_event_ms)
+    if record.incremental is not None:
+        metadata["incremental"] = record.incremental
+    if record.state is not None:
+        metadata["state"] = record.state
+    if record.rows is not None:
+        metadata["dagster/row_count"] = record.rows
+    if record.latency_seconds is not None:
+        metadata["warehouse_latency_seconds"] = record.latency_seconds
+    if record.newest_event_ms is not None:
+        metadata["newest_event"] = moment(record.newest_event_ms)
+        metadata["age_seconds"] = seconds_between(record.newest_event_ms, record.refreshed_at_ms)
+        metadata["dagster/last_updated_timestamp"] = moment(record.newest_event_ms)
     return metadata
 
 
-def view_data_version(view: ViewContract, bases: Mapping[str, BaseLook | str]) -> str:
+def view_data_version(view: ViewContract, record: ViewRecord) -> str:
     """The data snapshots that the view shows: it changes when, and only when, they do."""
-    looks = (bases[name] for name in view.source_tables)
-    return ".".join(str(base.newest) for base in looks if isinstance(base, BaseLook))
+    shown = record.base_snapshots
+    return ".".join(str(shown[name]) for name in view.source_tables if name in shown)
 
 
-def view_materialization(
-    view: ViewContract,
-    result: "RefreshResult",
-    bases: Mapping[str, BaseLook | str],
-    at_ms: int,
-) -> dg.AssetMaterialization:
+def view_materialization(view: ViewContract, record: ViewRecord) -> dg.AssetMaterialization:
     """The event that the sensor reports, equal to what the Materialize button leaves."""
     return dg.AssetMaterialization(
         asset_key=view_key(view),
-        metadata=view_metadata(result, at_ms),
-        tags={"dagster/data_version": view_data_version(view, bases)},
+        metadata=view_metadata(record),
+        tags={"dagster/data_version": view_data_version(view, record)},
     )
 
 
@@ -199,13 +199,14 @@ def materialized_view_assets(settings: Settings) -> dg.AssetsDefinition:
             )
         except WarehouseError as error:
             raise dg.Failure(description=str(error)) from error
-        at = now_ms()
+        records = read_records(settings.root)
         for view, result in zip(chosen, results, strict=True):
             if result.ok:
+                record = records[view.name]
                 yield dg.MaterializeResult(
                     asset_key=view_key(view),
-                    metadata=view_metadata(result, at),
-                    data_version=dg.DataVersion(view_data_version(view, bases)),
+                    metadata=view_metadata(record),
+                    data_version=dg.DataVersion(view_data_version(view, record)),
                 )
         failed = [f"{result.view}: {result.status}" for result in results if not result.ok]
         if failed:
@@ -226,7 +227,8 @@ def _spec(view: ViewContract, settings: Settings) -> dg.AssetSpec:
         policy = dg.FreshnessPolicy.time_window(
             fail_window=timedelta(seconds=SERVICE_LEVELS.serving_lag_seconds),
             warn_window=timedelta(
-                seconds=SERVICE_LEVELS.ingest_lag_seconds + settings.refresh_seconds
+                seconds=SERVICE_LEVELS.ingest_lag_seconds
+                + max(settings.report_interval_seconds, settings.refresh_seconds)
             ),
         )
     return dg.AssetSpec(

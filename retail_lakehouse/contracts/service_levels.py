@@ -49,8 +49,8 @@ class ServiceLevels:
     batch_share: float = 0.7
     """A record may wait for the batch under way and then for its own, so two of them must fit into
     the ingest lag: one that takes more than this share of its half is a warning."""
-    unlooked_seconds: int = 900
-    """A check whose latest verdict is older is not looked at: three heartbeats."""
+    unlooked_seconds: int = 2_100
+    """A check whose latest verdict is older is not looked at: two heartbeats and some ticks."""
 
     @property
     def long_batch_seconds(self) -> float:

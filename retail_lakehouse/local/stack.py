@@ -22,7 +22,7 @@ from retail_lakehouse.contracts.job_states import LOCAL_JOB_PACE, Pace
 from retail_lakehouse.contracts.topics import TOPICS
 from retail_lakehouse.local import ports
 from retail_lakehouse.local.control import ProcessState, ProcessStatus
-from retail_lakehouse.local.dagster_instance import dagster_home, write_instance
+from retail_lakehouse.local.dagster_instance import dagster_home, make_instance
 from retail_lakehouse.local.dagster_workspace import (
     CODE_LOCATION,
     code_server_socket,
@@ -360,7 +360,7 @@ class Stack:
 
     def _start_code_server(self, supervisor: Supervisor) -> Callable[[], str]:
         def start() -> str:
-            write_instance(self._root)
+            make_instance(self._root)
             write_workspace(self._root)
             socket = code_server_socket(self._root)
             return self._start(supervisor, "dagster-code-server", socket.exists)

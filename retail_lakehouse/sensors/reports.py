@@ -1,6 +1,7 @@
 """From verdicts to events, and to the sentence that a tick leaves in the list of ticks.
 
-Here: what every sensor that judges does with its verdicts. Not here: the sensors.
+Here: what every sensor that judges does with its verdicts, and how often news is worth an event.
+Not here: the sensors.
 """
 
 import logging
@@ -10,6 +11,7 @@ import dagster as dg
 
 from retail_lakehouse.checks.judged import JudgedCheck
 from retail_lakehouse.sensors.edges import Edge, Memory
+from retail_lakehouse.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,14 @@ def check_events(
 def check_name(check: JudgedCheck) -> str:
     """The name under which a sensor remembers what it reported of a check."""
     return f"{check.key.asset_key.to_user_string()}:{check.key.name}"
+
+
+def report_every_seconds(settings: Settings, tick_seconds: float) -> float:
+    """How long news waits for its report, for a sensor with this interval.
+
+    Half a tick less than the setting: a tick that comes a moment early is the one that is meant.
+    """
+    return max(0.0, settings.report_interval_seconds - tick_seconds / 2)
 
 
 def tick_sentence(events: int, judged: Sequence[JudgedCheck]) -> str:

@@ -27,19 +27,17 @@ from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
 from retail_lakehouse.sensors.edges import Edge, Memory
 from retail_lakehouse.sensors.job_watch import WatchedJob, first_seen, refused, watched
 from retail_lakehouse.sensors.paused_refresh import judge_paused
-from retail_lakehouse.sensors.reports import check_events, tick_sentence
+from retail_lakehouse.sensors.reports import check_events, report_every_seconds, tick_sentence
 from retail_lakehouse.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-OBSERVE_EVERY_SECONDS = 60
-"""A topic's rate and backlog are plotted: finer than the heartbeat, coarser than the tick."""
 
 StreamEvent = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 
 
 def stream_sensor(settings: Settings) -> dg.SensorDefinition:
     """Watches the stream every `sensor_seconds`."""
+    every_seconds = report_every_seconds(settings, settings.sensor_seconds)
 
     @dg.sensor(
         name="watch_stream",
@@ -64,7 +62,7 @@ def stream_sensor(settings: Settings) -> dg.SensorDefinition:
         ]
         phases = _control(stream, drained, settings, streaming_jobs, memory)
         events: list[StreamEvent] = [
-            *_topic_events(stream, memory),
+            *_topic_events(stream, memory, every_seconds),
             *_job_events(stream, memory, phases),
             *check_events(judged, memory, stream.at_ms),
         ]
@@ -98,7 +96,9 @@ def _drained(stream: StreamLook, memory: Memory) -> DrainedAt:
     }
 
 
-def _topic_events(stream: StreamLook, memory: Memory) -> list[dg.AssetObservation]:
+def _topic_events(
+    stream: StreamLook, memory: Memory, every_seconds: float
+) -> list[dg.AssetObservation]:
     observed: dict[str, list[int]] = memory.facts.setdefault("observed", {})
     events = []
     for event in EVENTS:
@@ -106,7 +106,7 @@ def _topic_events(stream: StreamLook, memory: Memory) -> list[dg.AssetObservatio
         if isinstance(topic, str):
             continue
         before = observed.get(event.name)
-        if before is not None and stream.at_ms - before[0] < OBSERVE_EVERY_SECONDS * 1000:
+        if before is not None and stream.at_ms - before[0] < every_seconds * 1000:
             continue
         events.append(topic_observation(topic, (before[0], before[1]) if before else None))
         observed[event.name] = [stream.at_ms, topic.end_total]

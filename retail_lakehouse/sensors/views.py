@@ -26,7 +26,7 @@ from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.warehouse import WarehouseResource
 from retail_lakehouse.sensors.edges import Edge, Memory
-from retail_lakehouse.sensors.reports import check_events, tick_sentence
+from retail_lakehouse.sensors.reports import check_events, report_every_seconds, tick_sentence
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.warehouse.refresh_record import (
     RowCount,
@@ -43,6 +43,7 @@ ViewEvent = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluat
 def views_sensor(settings: Settings) -> dg.SensorDefinition:
     """Refreshes due views every `refresh_seconds`; the first time it counts the plain ones too."""
     started_ms = now_ms()
+    every_seconds = report_every_seconds(settings, settings.refresh_seconds)
 
     @dg.sensor(
         name="refresh_due_views",
@@ -63,8 +64,8 @@ def views_sensor(settings: Settings) -> dg.SensorDefinition:
         memory = Memory.from_cursor(context.cursor)
         bases = look_at_bases(iceberg)
         due = due_views(bases, read_records(settings.root))
-        events: list[ViewEvent] = []
         outages: dict[str, str] = {}
+        refreshed: set[str] = set()
         if due:
             try:
                 results = refresh_and_record(
@@ -78,17 +79,18 @@ def views_sensor(settings: Settings) -> dg.SensorDefinition:
             except WarehouseError as error:
                 outages = {view.name: str(error) for view in due}
             else:
-                at = now_ms()
-                for view, result in zip(due, results, strict=True):
-                    if result.ok:
-                        events.append(view_materialization(view, result, bases, at))
-                    elif result.outcome is RefreshOutcome.FAILED:
-                        outages[view.name] = result.status
+                refreshed = {result.view for result in results if result.ok}
+                outages = {
+                    result.view: result.status
+                    for result in results
+                    if result.outcome is RefreshOutcome.FAILED
+                }
         at, records = now_ms(), read_records(settings.root)
-        refreshed = {view.asset_key.path[-1] for view in events}
+        events = _refreshes(refreshed, records, memory, at, every_seconds)
         events += _plain_views(refreshed, records, read_row_counts(settings.root), memory, at)
-        quiet = [view for view in MATERIALIZED_VIEWS if view.name not in refreshed]
-        events += _quiet_views(quiet, bases, records, settings.refresh_seconds, memory, at)
+        told = refreshed | {event.asset_key.path[-1] for event in events}
+        quiet = [view for view in MATERIALIZED_VIEWS if view.name not in told]
+        events += _quiet_views(quiet, bases, records, settings, memory, at)
         judged = judge_views(bases, records, outages, settings, at)
         events += check_events(judged, memory, at)
         return dg.SensorResult(
@@ -98,6 +100,30 @@ def views_sensor(settings: Settings) -> dg.SensorDefinition:
         )
 
     return refresh_due_views
+
+
+def _refreshes(
+    refreshed: set[str],
+    records: Mapping[str, ViewRecord],
+    memory: Memory,
+    at_ms: int,
+    every_seconds: float,
+) -> list[ViewEvent]:
+    """Reports of the last refresh of each view that is due for one.
+
+    What is refreshed and not reported is kept in mind: the last refresh before the data stops is
+    the one that tells what the view shows from then on.
+    """
+    unreported = refreshed | set(memory.facts.get("unreported_views", ()))
+    events: list[ViewEvent] = []
+    for view in MATERIALIZED_VIEWS:
+        record = records.get(view.name) if view.name in unreported else None
+        if record is not None and memory.is_due(view.name, at_ms, every_seconds):
+            events.append(view_materialization(view, record))
+            memory.note(view.name, "reported", at_ms)
+            unreported.discard(view.name)
+    memory.facts["unreported_views"] = sorted(unreported)
+    return events
 
 
 def _plain_views(
@@ -119,19 +145,19 @@ def _quiet_views(
     views: Sequence[ViewContract],
     bases: Mapping[str, BaseLook | str],
     records: Mapping[str, ViewRecord],
-    interval_seconds: int,
+    settings: Settings,
     memory: Memory,
     at_ms: int,
 ) -> list[dg.AssetMaterialization]:
     """Reports of those views that were not refreshed for long because nothing waits for them."""
-    reported: dict[str, int] = memory.facts.setdefault("quiet_views_ms", {})
+    refresh_seconds, gathered_seconds = settings.refresh_seconds, settings.report_interval_seconds
     events = []
     for view in views:
         record = records.get(view.name)
-        last = max(record.refreshed_at_ms if record else 0, reported.get(view.name, 0))
-        if report_is_due(last, interval_seconds, at_ms):
+        last_ms = max(record.refreshed_at_ms if record else 0, memory.reported_ms(view.name))
+        if report_is_due(last_ms, refresh_seconds, gathered_seconds, at_ms):
             report = quiet_view(view, record, bases, at_ms)
             if report is not None:
                 events.append(report)
-                reported[view.name] = at_ms
+                memory.note(view.name, "reported", at_ms)
     return events

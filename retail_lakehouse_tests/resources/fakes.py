@@ -334,5 +334,5 @@ def _zero(kind: Any) -> object:
 
 
 def settings_in(folder: Path) -> Settings:
-    """Settings whose state folder is the test's own."""
-    return Settings.load({"state_dir": folder / "state"})
+    """Settings whose state folder is the test's own; what is new is reported at every tick."""
+    return Settings.load({"state_dir": folder / "state", "report_interval_seconds": 0})

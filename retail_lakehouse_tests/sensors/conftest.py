@@ -1,5 +1,6 @@
 """What the sensors' tests share: a lakehouse of their own and a way to tick."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from retail_lakehouse.settings import Settings
 from retail_lakehouse_tests.resources.fakes import Lakehouse, settings_in
 
 Tick = Callable[..., dg.SensorResult]
+Later = Callable[[int], None]
 
 
 @pytest.fixture
@@ -41,3 +43,15 @@ def tick() -> Tick:
         return result
 
     return evaluate
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Later:
+    """Moves the clock on by so many seconds."""
+    real, ahead = time.time_ns, [0]
+    monkeypatch.setattr(time, "time_ns", lambda: real() + ahead[0] * 10**9)
+
+    def move(seconds: int) -> None:
+        ahead[0] += seconds
+
+    return move

@@ -1,6 +1,6 @@
 """Freshness policies judge the age of the last materialization: a quiet night is no failure."""
 
-import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,31 +17,20 @@ from retail_lakehouse.sensors.tables import tables_sensor
 from retail_lakehouse.sensors.views import views_sensor
 from retail_lakehouse.settings import Settings
 from retail_lakehouse_tests.resources.fakes import FakeKafka, FakeWarehouse, Lakehouse
-from retail_lakehouse_tests.sensors.conftest import Tick
+from retail_lakehouse_tests.sensors.conftest import Later, Tick
 
 HOUR_SECONDS = 3_600
 TABLES = {table_key(event_table(event)) for event in EVENTS}
 VIEWS = {view_key(view) for view in MATERIALIZED_VIEWS}
 AWS_INTERVALS = {"sensor_interval_seconds": 30, "refresh_interval_seconds": 300}
 
-Clock = Callable[[int], None]
 
-
-@pytest.fixture(params=["local", "aws"])
+@pytest.fixture(params=[("local", 0), ("local", 300), ("aws", 300)], ids=str)
 def paced(settings: Settings, request: pytest.FixtureRequest) -> Settings:
-    """The settings, with the intervals of each profile."""
-    return settings.model_copy(update=AWS_INTERVALS if request.param == "aws" else {})
-
-
-@pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    real, ahead = time.time_ns, [0]
-    monkeypatch.setattr(time, "time_ns", lambda: real() + ahead[0] * 10**9)
-
-    def move(seconds: int) -> None:
-        ahead[0] += seconds
-
-    return move
+    """The settings, with the intervals of each profile, and with news gathered or not."""
+    profile, gathered_seconds = request.param
+    intervals = AWS_INTERVALS if profile == "aws" else {}
+    return settings.model_copy(update={**intervals, "report_interval_seconds": gathered_seconds})
 
 
 def reports(result: dg.SensorResult, keys: set[dg.AssetKey]) -> dict[dg.AssetKey, Any]:
@@ -52,7 +41,7 @@ def reports(result: dg.SensorResult, keys: set[dg.AssetKey]) -> dict[dg.AssetKey
     }
 
 
-def oldest(keys: set[dg.AssetKey], every: int, tick_once: Callable[[], Any], later: Clock) -> int:
+def oldest(keys: set[dg.AssetKey], every: int, tick_once: Callable[[], Any], later: Later) -> int:
     """The most seconds that any of the assets went without a report in an hour of ticks."""
     told = dict.fromkeys(keys, 0)
     worst = 0
@@ -72,7 +61,7 @@ def warn_seconds(specs: Mapping[dg.AssetKey, dg.AssetSpec], keys: set[dg.AssetKe
 
 
 def test_tables_that_have_every_record_stay_fresh_through_a_quiet_hour(
-    paced: Settings, lakehouse: Lakehouse, tick: Tick, later: Clock
+    paced: Settings, lakehouse: Lakehouse, tick: Tick, later: Later
 ) -> None:
     for event in EVENTS:
         lakehouse.commit(event.name, 3)
@@ -86,7 +75,7 @@ def test_tables_that_have_every_record_stay_fresh_through_a_quiet_hour(
 
 
 def test_views_that_show_all_that_landed_stay_fresh_through_a_quiet_hour_without_a_session(
-    paced: Settings, lakehouse: Lakehouse, tick: Tick, later: Clock
+    paced: Settings, lakehouse: Lakehouse, tick: Tick, later: Later
 ) -> None:
     for event in EVENTS:
         lakehouse.commit(event.name, 3)
@@ -100,8 +89,26 @@ def test_views_that_show_all_that_landed_stay_fresh_through_a_quiet_hour_without
     assert len(warehouse.sessions) == 1
 
 
+def test_silence_is_not_told_more_often_than_news(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick, later: Later
+) -> None:
+    for event in EVENTS:
+        lakehouse.commit(event.name, 3)
+    gathered = settings.model_copy(update={**AWS_INTERVALS, "report_interval_seconds": 300})
+    kafka, warehouse = FakeKafka(dict.fromkeys((e.name for e in EVENTS), 3)), FakeWarehouse()
+    iceberg, tables, views = lakehouse.resource(), tables_sensor(gathered), views_sensor(gathered)
+    told: Counter[dg.AssetKey] = Counter()
+    for second in range(0, 1_200, gathered.sensor_seconds):
+        told.update(reports(tick(tables, iceberg=iceberg, kafka=kafka), TABLES).keys())
+        if second % gathered.refresh_seconds == 0:
+            shown = tick(views, iceberg=iceberg, warehouse=warehouse)
+            told.update(reports(shown, VIEWS).keys())
+        later(gathered.sensor_seconds)
+    assert told == dict.fromkeys(TABLES | VIEWS, 4)
+
+
 def test_a_quiet_report_is_no_new_data(
-    settings: Settings, lakehouse: Lakehouse, tick: Tick, later: Clock
+    settings: Settings, lakehouse: Lakehouse, tick: Tick, later: Later
 ) -> None:
     snapshot = lakehouse.commit("inventory", 3)
     lakehouse.replace("inventory")
@@ -114,14 +121,14 @@ def test_a_quiet_report_is_no_new_data(
     assert event.tags == {"dagster/data_version": str(snapshot)}
     assert event.metadata["rows_added"].value == 0
     assert event.metadata["dagster/row_count"].value == 3
-    assert "No new snapshot. 1 tables have all that was sent." in str(result.skip_reason)
+    assert "Nothing to report. 1 tables have all that was sent." in str(result.skip_reason)
 
 
 @pytest.mark.parametrize(
     "kafka", [FakeKafka({"inventory": 4}), FakeKafka(outage="Kafka did not answer.")]
 )
 def test_a_table_for_which_records_wait_or_may_wait_is_left_to_turn_red(
-    settings: Settings, lakehouse: Lakehouse, tick: Tick, later: Clock, kafka: FakeKafka
+    settings: Settings, lakehouse: Lakehouse, tick: Tick, later: Later, kafka: FakeKafka
 ) -> None:
     lakehouse.commit("inventory", 3)
     sensor = tables_sensor(settings)
@@ -133,7 +140,7 @@ def test_a_table_for_which_records_wait_or_may_wait_is_left_to_turn_red(
 
 
 def test_a_view_for_which_data_waits_is_left_to_turn_red(
-    settings: Settings, lakehouse: Lakehouse, tick: Tick, later: Clock
+    settings: Settings, lakehouse: Lakehouse, tick: Tick, later: Later
 ) -> None:
     sensor, warehouse = views_sensor(settings), FakeWarehouse()
     for event in ("inventory", "transactions"):
@@ -149,7 +156,7 @@ def test_a_view_for_which_data_waits_is_left_to_turn_red(
 
 
 def test_a_busy_table_is_reported_with_its_news_only(
-    settings: Settings, lakehouse: Lakehouse, tick: Tick, later: Clock
+    settings: Settings, lakehouse: Lakehouse, tick: Tick, later: Later
 ) -> None:
     sensor, kafka = tables_sensor(settings), FakeKafka(outage="Nobody should ask.")
     for _ in range(3):

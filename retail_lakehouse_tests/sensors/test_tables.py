@@ -13,7 +13,7 @@ from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.marks import MarkedSnapshot
 from retail_lakehouse_tests.contracts.test_mark import example_mark
 from retail_lakehouse_tests.resources.fakes import FakeKafka, Lakehouse
-from retail_lakehouse_tests.sensors.conftest import Tick
+from retail_lakehouse_tests.sensors.conftest import Later, Tick
 
 INVENTORY = table_key(event_table("inventory"))
 
@@ -186,3 +186,40 @@ def test_a_mark_that_nobody_can_read_is_named_beside_what_was_reported(
     assert "version 99" in str(result.skip_reason)
     told = [e for e in result.asset_events if isinstance(e, dg.AssetMaterialization)]
     assert [each.asset_key.path[-1] for each in told] == ["clickstream_events"]
+
+
+def test_news_is_gathered_until_the_report_is_due_and_none_is_lost(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick, later: Later
+) -> None:
+    sensor = tables_sensor(settings.model_copy(update={"report_interval_seconds": 300}))
+    # Silence is no news: what says that nothing waits is not asked for here.
+    seen: dict[str, Any] = {"iceberg": lakehouse.resource(), "kafka": FakeKafka(outage="Down.")}
+    lakehouse.commit("inventory", 1)
+    assert len(tick(sensor, **seen).asset_events) == 1
+    for rows in (2, 3):
+        later(15)
+        lakehouse.commit("inventory", rows)
+        waiting = tick(sensor, **seen)
+        assert waiting.asset_events == []
+        assert "1 have snapshots that wait for their next report" in str(waiting.skip_reason)
+    # Nothing more comes, and what came is told all the same.
+    later(270)
+    (event,) = tick(sensor, **seen).asset_events
+    told = values(event)
+    assert told["rows_added"] == 5
+    assert told["snapshots"] == 2
+    later(600)
+    assert tick(sensor, **seen).asset_events == []
+
+
+def test_a_quarantine_is_reported_more_seldom(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick, later: Later
+) -> None:
+    sensor = tables_sensor(settings.model_copy(update={"report_interval_seconds": 300}))
+    reported = []
+    for _ in range(8):
+        lakehouse.commit("inventory", 1, contract=quarantine_table("inventory"))
+        told = tick(sensor, iceberg=lakehouse.resource(), kafka=FakeKafka(outage="Down."))
+        reported.append(len(told.asset_events))
+        later(300)
+    assert reported == [1, 0, 0, 0, 0, 0, 1, 0]

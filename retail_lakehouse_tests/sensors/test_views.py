@@ -1,6 +1,4 @@
 import json
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,23 +14,11 @@ from retail_lakehouse.settings import Settings
 from retail_lakehouse.warehouse.refresh import RefreshOutcome
 from retail_lakehouse.warehouse.refresh_record import read_row_counts
 from retail_lakehouse_tests.resources.fakes import FakeWarehouse, Lakehouse
-from retail_lakehouse_tests.sensors.conftest import Tick
+from retail_lakehouse_tests.sensors.conftest import Later, Tick
 
 MATERIALIZED = {view.name for view in MATERIALIZED_VIEWS}
 PLAIN = {view.name for view in VIEWS} - MATERIALIZED
 OVER_INVENTORY = {v.name for v in MATERIALIZED_VIEWS if v.source_tables == ("inventory_events",)}
-
-
-@pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Moves the clock on by so many seconds."""
-    real, ahead = time.time_ns, [0]
-    monkeypatch.setattr(time, "time_ns", lambda: real() + ahead[0] * 10**9)
-
-    def move(seconds: int) -> None:
-        ahead[0] += seconds
-
-    return move
 
 
 def materialized(result: dg.SensorResult) -> set[dg.AssetKey]:
@@ -114,7 +100,7 @@ def test_a_refresh_leaves_metadata_and_the_record_for_status(
 
 
 def test_plain_views_are_counted_by_the_first_refresh_and_then_by_one_in_twenty(
-    settings: Settings, lakehouse: Lakehouse, tick: Tick, later: Callable[[int], None]
+    settings: Settings, lakehouse: Lakehouse, tick: Tick, later: Later
 ) -> None:
     sensor, warehouse = views_sensor(settings), FakeWarehouse()
     every_seconds = COUNT_EVERY_REFRESHES * settings.refresh_seconds
@@ -128,7 +114,7 @@ def test_plain_views_are_counted_by_the_first_refresh_and_then_by_one_in_twenty(
 
 
 def test_a_start_counts_again_and_a_refresh_of_nothing_under_a_view_does_not(
-    settings: Settings, lakehouse: Lakehouse, tick: Tick, later: Callable[[int], None]
+    settings: Settings, lakehouse: Lakehouse, tick: Tick, later: Later
 ) -> None:
     warehouse = FakeWarehouse()
     lakehouse.commit("inventory", 1)
@@ -155,7 +141,7 @@ def test_an_empty_plain_view_is_counted_again_by_the_next_refresh(
 
 
 def test_a_count_that_failed_keeps_the_last_one_with_its_time_and_waits_its_turn(
-    settings: Settings, lakehouse: Lakehouse, tick: Tick, later: Callable[[int], None]
+    settings: Settings, lakehouse: Lakehouse, tick: Tick, later: Later
 ) -> None:
     sensor, warehouse = views_sensor(settings), FakeWarehouse()
     told = []
@@ -274,3 +260,34 @@ def test_a_mark_that_nobody_can_read_keeps_no_other_tables_views_from_theirs(
     assert set(refreshed).isdisjoint(OVER_INVENTORY)
     assert refreshed
     assert set(failing(result)) == OVER_INVENTORY
+
+
+def test_the_last_refresh_before_the_data_stops_is_told_when_its_report_is_due(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick, later: Later
+) -> None:
+    sensor = views_sensor(settings.model_copy(update={"report_interval_seconds": 300}))
+    warehouse = FakeWarehouse()
+    lakehouse.commit("inventory", 2)
+    tick(sensor, iceberg=lakehouse.resource(), warehouse=warehouse)
+    later(15)
+    shown = lakehouse.commit("inventory", 2)
+    quiet = tick(sensor, iceberg=lakehouse.resource(), warehouse=warehouse)
+    assert len(warehouse.sessions) == 2
+    assert materialized(quiet) == set()
+    later(285)
+    told = tick(sensor, iceberg=lakehouse.resource(), warehouse=warehouse)
+    assert len(warehouse.sessions) == 2
+    assert {key.path[-1] for key in materialized(told)} == OVER_INVENTORY
+    versions = {
+        dict(e.tags or {})["dagster/data_version"]
+        for e in told.asset_events
+        if isinstance(e, dg.AssetMaterialization)
+    }
+    assert versions == {str(shown)}
+    later(300)
+    silence = tick(sensor, iceberg=lakehouse.resource(), warehouse=warehouse)
+    assert all(
+        str(e.description).startswith("Nothing waits to be shown")
+        for e in silence.asset_events
+        if isinstance(e, dg.AssetMaterialization)
+    )
