@@ -8,6 +8,7 @@ import warnings
 
 import dagster as dg
 
+from retail_lakehouse.assets.history import history_asset
 from retail_lakehouse.assets.job_control import control_jobs
 from retail_lakehouse.assets.quarantine_replay import quarantine_replay_asset
 from retail_lakehouse.assets.streaming_jobs import job_specs
@@ -23,6 +24,7 @@ from retail_lakehouse.resources.spark import SparkResource
 from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
 from retail_lakehouse.resources.warehouse import WarehouseResource
 from retail_lakehouse.sensors.alerts import alerts_sensor
+from retail_lakehouse.sensors.history import history_sensor
 from retail_lakehouse.sensors.left_to_dev import left_to_dev
 from retail_lakehouse.sensors.stream import stream_sensor
 from retail_lakehouse.sensors.tables import tables_sensor
@@ -68,6 +70,7 @@ def _definitions(
         tables_sensor(settings),
         views_sensor(settings),
         alerts_sensor(settings),
+        history_sensor(settings),
     ]
     return dg.Definitions(
         assets=[
@@ -77,6 +80,7 @@ def _definitions(
             quarantine_replay_asset(),
             materialized_view_assets(settings),
             *plain_view_specs(settings),
+            history_asset(settings),
         ],
         asset_checks=[stream_checks(settings), view_checks(settings)],
         jobs=control_jobs(),

@@ -26,9 +26,16 @@ from retail_lakehouse.local import ports
 Seen = TypeVar("Seen")
 
 REPO = Path(__file__).resolve().parents[1]
-SENSORS = {"watch_stream", "report_snapshots", "refresh_due_views", "send_alerts"}
-# One asset each for a topic and its job, every table, every view, and the replay of quarantine.
-ASSETS = 2 * len(TOPICS) + len(TABLES) + len(VIEWS) + 1
+SENSORS = {
+    "watch_stream",
+    "report_snapshots",
+    "refresh_due_views",
+    "send_alerts",
+    "prune_history",
+}
+# One asset each for a topic and its job, every table, every view, the replay of quarantine, and
+# Dagster's own history.
+ASSETS = 2 * len(TOPICS) + len(TABLES) + len(VIEWS) + 2
 LOADED = """
 {
   workspaceOrError {
@@ -134,6 +141,7 @@ def test_dagster_dev_alone_uses_the_instance_loads_says_what_is_down_and_starts_
     assert f"Kafka at 127.0.0.1:{broker_port} did not answer" in told["watch_stream"]
     assert f"{len(TABLES)} of {len(TABLES)} tables cannot be read" in told["report_snapshots"]
     assert "There is no catalog" in told["refresh_due_views"]
+    assert "Nothing is old enough" in told["prune_history"]
 
     # The instance is the project's, and beside it there is only the outbox of the alerts.
     state = dagster_dev.root / ".lakehouse"

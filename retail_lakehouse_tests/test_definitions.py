@@ -130,6 +130,7 @@ def test_every_sensor_runs_without_being_switched_on_and_keeps_the_settings_inte
         "report_snapshots": 21,
         "refresh_due_views": 33,
         "send_alerts": 21,
+        "prune_history": 3600,
     }
     assert {sensor.default_status for sensor in sensors.values()} == {
         dg.DefaultSensorStatus.RUNNING

@@ -19,6 +19,7 @@ QUARANTINE_GROUP = "quarantine"
 DIMENSIONS_GROUP = "dimensions"
 MATERIALIZED_VIEWS_GROUP = "materialized_views"
 VIEWS_GROUP = "views"
+MAINTENANCE_GROUP = "maintenance"
 
 TABLE_GROUPS = {
     "events": TABLES_GROUP,

@@ -26,6 +26,7 @@ from retail_lakehouse.contracts.topics import TOPICS
 from retail_lakehouse.contracts.views import VIEWS
 from retail_lakehouse.kafka.topics import TopicSpec, ensure_topics
 from retail_lakehouse.local.broker import Broker
+from retail_lakehouse.local.dagster_instance import write_instance
 from retail_lakehouse.local.doctor import examine
 from retail_lakehouse.local.facts import TableReader
 from retail_lakehouse.local.status import collect_status
@@ -157,7 +158,9 @@ def platform(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         tables = fakes.Lakehouse(lakehouse.settings)
         for event in EVENTS:
             tables.commit(event.name, 5)
-        instance = ended.enter_context(dg.DagsterInstance.ephemeral())
+        # One in memory has no ticks, which are pruned too.
+        home = write_instance(lakehouse.settings.root)
+        instance = ended.enter_context(dg.DagsterInstance.from_config(str(home)))
         made = Platform(lakehouse.settings, tables, instance)
         real_time, real_time_ns = time.time, time.time_ns
         patch.setattr(time, "time", lambda: real_time() + made.seconds)
@@ -204,6 +207,7 @@ def test_an_idle_hour_sends_the_warehouse_no_statement_and_opens_no_connection(
         "report_snapshots": 120,
         "refresh_due_views": 12,
         "send_alerts": 120,
+        "prune_history": 1,
         "status": 12,
         "live line": 12,
         "checks": 4,
