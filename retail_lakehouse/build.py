@@ -10,6 +10,7 @@ import dagster as dg
 
 from retail_lakehouse.assets.history import history_asset
 from retail_lakehouse.assets.job_control import control_jobs
+from retail_lakehouse.assets.maintenance import maintenance_assets
 from retail_lakehouse.assets.quarantine_replay import quarantine_replay_asset
 from retail_lakehouse.assets.streaming_jobs import job_specs
 from retail_lakehouse.assets.tables import table_specs
@@ -19,10 +20,12 @@ from retail_lakehouse.checks.stream import stream_checks
 from retail_lakehouse.checks.views import view_checks
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.kafka import KafkaResource
+from retail_lakehouse.resources.maintenance import MaintenanceResource
 from retail_lakehouse.resources.notifier import NotifierResource
 from retail_lakehouse.resources.spark import SparkResource
 from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
 from retail_lakehouse.resources.warehouse import WarehouseResource
+from retail_lakehouse.schedules import maintenance_schedules, schedule_left_to_dev
 from retail_lakehouse.sensors.alerts import alerts_sensor
 from retail_lakehouse.sensors.history import history_sensor
 from retail_lakehouse.sensors.left_to_dev import left_to_dev
@@ -37,7 +40,7 @@ def build_defs(
 ) -> dg.Definitions:
     """The definitions for `settings`; `overrides` replace resources by their name.
 
-    `sensors_left`: why another daemon ticks the sensors; they are off then, and say so.
+    `sensors_left`: why another daemon ticks sensors and schedules; they are off then, and say so.
 
     Raises:
         TypeError: an override names no resource.
@@ -47,6 +50,7 @@ def build_defs(
         "iceberg": IcebergCatalogResource.of(settings),
         "warehouse": WarehouseResource.of(settings),
         "spark": SparkResource.of(settings),
+        "maintenance": MaintenanceResource.of(settings),
         "streaming_jobs": StreamingJobsResource.of(settings),
         "notifier": NotifierResource.of(settings),
     }
@@ -72,6 +76,7 @@ def _definitions(
         alerts_sensor(settings),
         history_sensor(settings),
     ]
+    schedules = maintenance_schedules()
     return dg.Definitions(
         assets=[
             topic_assets(settings),
@@ -81,10 +86,16 @@ def _definitions(
             materialized_view_assets(settings),
             *plain_view_specs(settings),
             history_asset(settings),
+            *maintenance_assets(),
         ],
         asset_checks=[stream_checks(settings), view_checks(settings)],
         jobs=control_jobs(),
         sensors=[left_to_dev(s, sensors_left) for s in sensors] if sensors_left else sensors,
+        schedules=(
+            [schedule_left_to_dev(s, sensors_left) for s in schedules]
+            if sensors_left
+            else schedules
+        ),
         resources=resources,
         # Every run of ours is a few calls: a process for each step would cost more than the step.
         executor=dg.in_process_executor,

@@ -16,6 +16,7 @@ from retail_lakehouse.commands import (
     contracts,
     dev,
     doctor,
+    erase,
     jobs,
     reset,
     settings,
@@ -82,6 +83,7 @@ app.command()(reset.reset)
 app.command()(simulate.simulate)
 app.command()(verify.verify)
 app.command()(topics.topics)
+app.command()(erase.erase)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(views.app, name="views")
 app.add_typer(alerts.app, name="alerts")

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from retail_lakehouse.contracts.tables import TABLES
+from retail_lakehouse.assets.maintenance import SCHEDULED_TASKS
+from retail_lakehouse.contracts.tables import MAINTAINED_TABLES, TABLES
 from retail_lakehouse.contracts.topics import TOPICS
 from retail_lakehouse.contracts.views import VIEWS
 from retail_lakehouse.local import ports
@@ -33,9 +34,10 @@ SENSORS = {
     "send_alerts",
     "prune_history",
 }
-# One asset each for a topic and its job, every table, every view, the replay of quarantine, and
-# Dagster's own history.
+# One asset each for a topic and its job, every table, every view, the replay of quarantine,
+# Dagster's own history, and each scheduled task of maintenance on each table that it maintains.
 ASSETS = 2 * len(TOPICS) + len(TABLES) + len(VIEWS) + 2
+ASSETS += len(SCHEDULED_TASKS) * len(MAINTAINED_TABLES)
 LOADED = """
 {
   workspaceOrError {

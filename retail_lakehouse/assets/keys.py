@@ -6,6 +6,7 @@ Here: how a thing of the contracts is called in Dagster. Not here: the things.
 import dagster as dg
 
 from retail_lakehouse.contracts.events import EventContract
+from retail_lakehouse.contracts.maintenance import MaintenanceTask
 from retail_lakehouse.contracts.service_levels import DATA_PLATFORM
 from retail_lakehouse.contracts.tables import DATABASE, TableContract
 from retail_lakehouse.contracts.views import ViewContract
@@ -46,6 +47,11 @@ def table_key(contract: TableContract) -> dg.AssetKey:
 def table_key_named(name: str) -> dg.AssetKey:
     """An Iceberg table by its name without the database."""
     return dg.AssetKey([DATABASE, name])
+
+
+def maintenance_key(task: MaintenanceTask, contract: TableContract) -> dg.AssetKey:
+    """What one maintenance task does to a table."""
+    return dg.AssetKey([MAINTENANCE_GROUP, task.value, contract.name])
 
 
 def view_key(view: ViewContract) -> dg.AssetKey:

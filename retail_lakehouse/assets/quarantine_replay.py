@@ -19,6 +19,7 @@ from retail_lakehouse.contracts.tables import (
     QUARANTINE_TABLES,
     event_table,
 )
+from retail_lakehouse.job_settings import job_arguments
 from retail_lakehouse.resources.spark import SparkResource
 
 _EVENT_NAMES = ", ".join(event.name for event in EVENTS)
@@ -81,7 +82,7 @@ def quarantine_replay_asset() -> dg.AssetsDefinition:
         settings = spark.platform()
         try:
             leasable(settings.topic_locks)
-            with spark.session(event) as session:
+            with spark.session(job_arguments(settings, event)) as session:
                 report = replay_quarantine(
                     session,
                     event,

@@ -12,6 +12,8 @@ CURRENCIES = ("INR", "BDT", "LKR", "NPR", "THB", "VND", "IDR", "MYR", "SGD", "PH
 REPORTING_CURRENCY = "USD"
 EVENT_TIME_FIELD = "event_timestamp"
 EVENT_ID_FIELD = "event_id"
+CUSTOMER_ID_FIELD = "customer_id"
+"""The one field that stands for a person; an event that has it is subject to erasure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ CLICKSTREAM = EventContract(
     fields=(
         _EVENT_ID,
         Field("session_id", Kind.STRING, "The visit."),
-        Field("customer_id", Kind.STRING, "Pseudonymous customer, if known.", required=False),
+        Field(CUSTOMER_ID_FIELD, Kind.STRING, "Pseudonymous customer, if known.", required=False),
         Field(
             "page_type",
             Kind.STRING,

@@ -27,6 +27,9 @@ class MarkKind(StrEnum):
     """Rows without offsets; `until` and totals are carried over unchanged."""
     REPLAY = "replay"
     """Quarantined records judged again; `until` is carried over unchanged."""
+    ERASURE = "erasure"
+    """No rows; everything is carried over. The snapshot of the mark before still names files that
+    hold what was erased, and the last mark's snapshot never expires."""
 
 
 @dataclass(frozen=True, slots=True)

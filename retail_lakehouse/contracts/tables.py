@@ -6,7 +6,7 @@ an engine creates or evolves a table (`retail_lakehouse.tables`), or views (`vie
 
 from dataclasses import dataclass
 
-from retail_lakehouse.contracts.events import EVENTS, EventContract
+from retail_lakehouse.contracts.events import EVENT_TIME_FIELD, EVENTS, EventContract
 from retail_lakehouse.contracts.fields import Column, Kind
 
 DATABASE = "retail_db"
@@ -64,6 +64,8 @@ class TableContract:
     landing_partition_by: tuple[str, ...] = ()
     """Coarser spec that the streaming writer uses: a batch with late rows would otherwise leave
     one small file in every hour it touches; closed hours are compacted into `partition_by`."""
+    sort_by: tuple[str, ...] = ()
+    """How rows of a partition lie once it is compacted; none: the table is never compacted."""
     event: str | None = None
     kind: str = "dimension"
     """events, quarantine or dimension."""
@@ -122,6 +124,8 @@ def _event_table(event: EventContract) -> TableContract:
         columns=_event_columns(event),
         partition_by=("event_date", "event_hour"),
         landing_partition_by=("event_date",),
+        # Store and SKU, or the visit: what is asked for together lies together.
+        sort_by=(*event.key_fields, EVENT_TIME_FIELD),
         event=event.name,
         kind="events",
     )
@@ -133,6 +137,7 @@ def _quarantine_table(event: EventContract) -> TableContract:
         doc=f"Records of {event.topic} that break the {event.name} contract, with the reason.",
         columns=QUARANTINE_COLUMNS,
         partition_by=("quarantine_date",),
+        sort_by=("kafka_partition", "kafka_offset"),
         event=event.name,
         kind="quarantine",
     )
@@ -188,6 +193,17 @@ DIMENSIONS: tuple[TableContract, ...] = (DIM_STORE, DIM_PRODUCT, CURRENCY_RATE)
 EVENT_TABLES: tuple[TableContract, ...] = tuple(_event_table(event) for event in EVENTS)
 QUARANTINE_TABLES: tuple[TableContract, ...] = tuple(_quarantine_table(e) for e in EVENTS)
 TABLES: tuple[TableContract, ...] = EVENT_TABLES + QUARANTINE_TABLES + DIMENSIONS
+MAINTAINED_TABLES: tuple[TableContract, ...] = EVENT_TABLES + QUARANTINE_TABLES
+"""A dimension is loaded in one file and needs no maintenance."""
+
+
+def table_named(name: str) -> TableContract:
+    """The table called `name`, without its database; raises KeyError with the known names."""
+    for table in TABLES:
+        if table.name == name:
+            return table
+    known = ", ".join(table.name for table in TABLES)
+    raise KeyError(f"There is no table {name!r}; the contract has {known}.")
 
 
 def event_table(event: EventContract | str) -> TableContract:

@@ -26,6 +26,7 @@ STATE = frozenset(
         "logs",
         "run",
         "ledger",
+        "erasures",
         "secrets",
         "dagster",
     }

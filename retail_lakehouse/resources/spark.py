@@ -15,13 +15,15 @@ from retail_lakehouse.resources.platform import PlatformResource
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from retail_lakehouse.streaming.session import SessionArguments
+
 
 class SparkResource(PlatformResource):
-    """Local Spark with the platform's catalog, for runs that judge rows again."""
+    """Local Spark with the platform's catalog, to judge rows again or maintain tables."""
 
     @contextmanager
-    def session(self, event: str) -> "Iterator[SparkSession]":
-        """A session with the catalog of the event's tables, stopped at the end of the block.
+    def session(self, arguments: "SessionArguments") -> "Iterator[SparkSession]":
+        """A session with the catalog that `arguments` name, stopped at the end of the block.
 
         It belongs in a run's own process: Java and jars are told to PySpark by environment
         variables, which are set here.
@@ -32,7 +34,6 @@ class SparkResource(PlatformResource):
         """
         from dagster_pyspark import LazyPySparkResource
 
-        from retail_lakehouse.job_settings import job_arguments
         from retail_lakehouse.local.jars import resolve
         from retail_lakehouse.local.java import find_java
         from retail_lakehouse.local.spark import spark_environment
@@ -44,7 +45,7 @@ class SparkResource(PlatformResource):
         os.environ.update(spark_environment(settings, java, jars))
         # TZ is among them: PySpark turns timestamps into Python's by the process's own zone.
         time.tzset()
-        config = session_config(job_arguments(settings, event))
+        config = session_config(arguments)
         session: SparkSession = LazyPySparkResource(spark_config=config).spark_session
         try:
             yield session

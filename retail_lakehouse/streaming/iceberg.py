@@ -110,7 +110,15 @@ class JobTable:
 
     def landing_spec_id(self) -> int:
         """Id of the partition spec that the streaming writer uses."""
-        wanted = list(self.contract.landing_partition_by or self.contract.partition_by)
+        return self.spec_id(self.contract.landing_partition_by or self.contract.partition_by)
+
+    def spec_id(self, columns: Sequence[str]) -> int:
+        """Id of the partition spec over just these columns.
+
+        Raises:
+            TableNotReadyError: the table has none.
+        """
+        wanted = list(columns)
         specs = self.load().specs()
         for spec_id in specs.keySet():
             if [field.name() for field in specs.get(spec_id).fields()] == wanted:

@@ -5,9 +5,7 @@ Where the machine matters (master, heap, jars) the launcher says so: Glue by its
 one machine by `local/spark.py`.
 """
 
-from typing import TYPE_CHECKING, Any
-
-from retail_lakehouse.streaming.arguments import JobArguments
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -17,7 +15,31 @@ if TYPE_CHECKING:
 _QUIET_LOGGERS = ("org.apache.spark.sql.kafka010.consumer.KafkaDataConsumer",)
 
 
-def session_config(arguments: JobArguments) -> dict[str, str]:
+class SessionArguments(Protocol):
+    """What a job's arguments say of its session, a streaming job's or maintenance's."""
+
+    @property
+    def job_name(self) -> str:
+        """Name of the application."""
+        ...
+
+    @property
+    def catalog_name(self) -> str:
+        """Name under which the session has the catalog."""
+        ...
+
+    @property
+    def catalog_uri(self) -> str:
+        """JDBC address of the local catalog; empty for the Glue Data Catalog."""
+        ...
+
+    @property
+    def warehouse(self) -> str:
+        """Root of the tables."""
+        ...
+
+
+def session_config(arguments: SessionArguments) -> dict[str, str]:
     """Spark configuration of every session that touches the platform's tables."""
     catalog = f"spark.sql.catalog.{arguments.catalog_name}"
     config = {
@@ -58,7 +80,7 @@ def session_config(arguments: JobArguments) -> dict[str, str]:
     }
 
 
-def spark_session(arguments: JobArguments) -> "SparkSession":
+def spark_session(arguments: SessionArguments) -> "SparkSession":
     """A session whose catalog `arguments.catalog_name` holds the platform's tables."""
     from pyspark.sql import SparkSession
 

@@ -12,6 +12,7 @@ from retail_lakehouse.job_settings import job_arguments
 from retail_lakehouse.local import processes
 from retail_lakehouse.local.broker import Broker
 from retail_lakehouse.local.dagster_instance import dagster_home
+from retail_lakehouse.local.erasures import ErasureJournal
 from retail_lakehouse.local.java import JavaHome
 from retail_lakehouse.local.reset import DOWNLOADS, STATE, empty, what_to_remove
 from retail_lakehouse.local.simulator.options import LEDGER_FOLDER
@@ -73,6 +74,7 @@ def test_what_is_removed_is_what_the_parts_write(tmp_path: Path) -> None:
         settings.password_file,
         dagster_home(root),
         settings.alerts_dir,
+        ErasureJournal(root)._path,
     ]
     assert {path.relative_to(root).parts[0] for path in written} == STATE
     assert settings.cache.relative_to(root).parts[0] in DOWNLOADS

@@ -65,6 +65,23 @@ class Kinds:
 
 
 @dataclass(frozen=True, slots=True)
+class ErasedNote:
+    """What of one topic was erased on request: rows, and quarantined records."""
+
+    topic: str
+    erasures: int
+    rows: int
+    quarantined: int
+
+    def __str__(self) -> str:
+        return (
+            f"{NOTE}{self.topic}: erased on request: {self.rows} rows and {self.quarantined} "
+            f"quarantined records, in {self.erasures} erasures. They are counted as the erasures "
+            "summed them up before their deletes; nothing else knows them any more"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class VerifyReport:
     """All checks of one run; `seconds` is how long it took."""
 
@@ -72,6 +89,7 @@ class VerifyReport:
     seconds: float
     deliveries: tuple[Deliveries, ...] = ()
     kinds: tuple[Kinds, ...] = ()
+    erased: tuple[ErasedNote, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -84,9 +102,10 @@ class VerifyReport:
         return tuple(check for check in self.checks if not check.holds)
 
     def lines(self) -> Iterator[str]:
-        """Two lines a topic on its deliveries and kinds, one a check, then the verdict."""
+        """Lines on deliveries, kinds and erasures, one a check, then the verdict."""
         yield from map(str, self.deliveries)
         yield from map(str, self.kinds)
+        yield from map(str, self.erased)
         yield from map(str, self.checks)
         if self.ok:
             yield f"All {len(self.checks)} checks hold ({self.seconds:.1f} s)."

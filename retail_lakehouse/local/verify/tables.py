@@ -4,7 +4,7 @@ Here: counts, sums and sets of one topic's two tables. Not here: the ledger's si
 It shares no code with what judges and writes rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -77,9 +77,49 @@ class TableSide:
         self._connection.execute(_statement("replayed", source=self._source(self._bad)))
         if self._rows.current_snapshot() is None:
             return {}
-        text = _statement(
-            "rows", source=self._source(self._rows), canonical=_canonical(self._event)
+        return self._row_sums(self._source(self._rows))
+
+    def customer_sums(self, customer: str, mentioned: str) -> Mapping[str, RowSums]:
+        """Sums by origin of one customer's rows; `mentioned` is a pattern for unknown fields."""
+        self._connection.execute(_statement("replayed", source=self._source(self._bad)))
+        if self._rows.current_snapshot() is None:
+            return {}
+        self._connection.execute(
+            _statement("customer_rows", source=self._source(self._rows)),
+            {"customer": customer, "mentioned": mentioned},
         )
+        return self._row_sums("customer_rows")
+
+    def customer_rows_after_first(self) -> int:
+        """`rows_after_first` of the rows that `customer_sums` has just summed up.
+
+        The copies of an event are of the same customer.
+        """
+        if self._rows.current_snapshot() is None:
+            return 0
+        return int(self._one(_statement("after_first", source="customer_rows"))[0])
+
+    def places_present(self, places: Sequence[tuple[int, int]], is_quarantine: bool) -> int:
+        """How many of these partitions and offsets one of the two tables has."""
+        import pyarrow as pa
+
+        table = self._bad if is_quarantine else self._rows
+        if table.current_snapshot() is None:
+            return 0
+        relation = pa.table(
+            {
+                "kafka_partition": pa.array([partition for partition, _ in places], pa.int32()),
+                "kafka_offset": pa.array([offset for _, offset in places], pa.int64()),
+            }
+        )
+        self._connection.register("erased_places", relation)
+        try:
+            return int(self._one(_statement("places_present", source=self._source(table)))[0])
+        finally:
+            self._connection.unregister("erased_places")
+
+    def _row_sums(self, source: str) -> Mapping[str, RowSums]:
+        text = _statement("rows", source=source, canonical=_canonical(self._event))
         return {
             origin: RowSums(
                 rows=count,

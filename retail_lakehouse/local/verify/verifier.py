@@ -5,8 +5,10 @@ Here: which checks there are. Not here: how a side is read (`tables.py`, `local/
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from retail_lakehouse.contracts.canonical import HASH_MODULUS
 from retail_lakehouse.contracts.events import EVENTS, EventContract
@@ -14,15 +16,24 @@ from retail_lakehouse.contracts.mark import Counts, Mark
 from retail_lakehouse.contracts.tables import event_table, quarantine_table
 from retail_lakehouse.kafka.admin import describe_topics
 from retail_lakehouse.local.duckdb_extensions import iceberg_reader
+from retail_lakehouse.local.erasures import ErasureJournal
 from retail_lakehouse.local.ledger import Ledger
-from retail_lakehouse.local.ledger_totals import RecordKind
+from retail_lakehouse.local.ledger_totals import COORDINATE_MODULUS, RecordKind
 from retail_lakehouse.local.simulator.options import LEDGER_FOLDER
 from retail_lakehouse.local.simulator.resolution import (
     bind_to_kafka,
     resolve_open,
     resolve_open_backfills,
 )
-from retail_lakehouse.local.verify.report import Check, Deliveries, Kinds, VerifyReport, equal
+from retail_lakehouse.local.verify.erased import Erased, erased_from
+from retail_lakehouse.local.verify.report import (
+    Check,
+    Deliveries,
+    ErasedNote,
+    Kinds,
+    VerifyReport,
+    equal,
+)
 from retail_lakehouse.local.verify.tables import RowSums, TableSide, prepare
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.catalog import open_catalog
@@ -83,9 +94,11 @@ def verify(
         resolve_open_backfills(ledger, catalog)
         ends = {topic.name: topic.end_offsets for topic in describe_topics(kafka, names)}
         _await_tables(catalog, events, ends, wait_seconds)
-        checks = compare(ledger, catalog, ends, events, allow_empty)
+        notes: list[ErasedNote] = []
+        journal = ErasureJournal(settings.root)
+        checks = compare(ledger, catalog, ends, events, allow_empty, journal, notes.append)
         kinds = tuple(_kinds(name, ledger) for name in names)
-    return VerifyReport(checks, time.monotonic() - began, deliveries, kinds)
+    return VerifyReport(checks, time.monotonic() - began, deliveries, kinds, tuple(notes))
 
 
 def _kinds(topic: str, ledger: Ledger) -> Kinds:
@@ -99,11 +112,17 @@ def compare(
     ends: Ends,
     events: Sequence[EventContract] = EVENTS,
     allow_empty: bool = False,
+    journal: ErasureJournal | None = None,
+    note: Callable[[ErasedNote], None] = lambda _: None,
 ) -> tuple[Check, ...]:
     """Every check of the ledger against the topics' `ends`, the marks and the tables.
 
     A topic of which the ledger has no acknowledged record fails unless `allow_empty`: every other
-    check would hold of it and prove nothing.
+    check would hold of it and prove nothing. `journal` accounts for what was erased on request,
+    and `note` is told of each topic from which something was.
+
+    Raises:
+        ErasureJournalError: the journal is damaged.
     """
     checks: list[Check] = []
     if not allow_empty:
@@ -111,7 +130,7 @@ def compare(
     with iceberg_reader(_MEMORY_LIMIT_MB, ledger.folder / "spill") as connection:
         prepare(connection)
         for event in events:
-            checks += _checks(event, ledger, ends[event.topic], catalog, connection)
+            checks += _checks(event, ledger, ends[event.topic], catalog, connection, journal, note)
     return tuple(checks)
 
 
@@ -157,6 +176,8 @@ def _checks(
     end: Mapping[int, int],
     catalog: "Catalog",
     connection: "DuckDBPyConnection",
+    journal: ErasureJournal | None,
+    note: Callable[[ErasedNote], None],
 ) -> Iterator[Check]:
     topic = event.topic
     totals = ledger.totals(topic)
@@ -185,9 +206,14 @@ def _checks(
     side = TableSide(
         connection, event, rows, catalog.load_table(quarantine_table(event).identifier)
     )
+    erased = Erased() if journal is None else erased_from(event, side, journal)
+    if erased.erasures:
+        note(ErasedNote(topic, erased.erasures, erased.rows, len(erased.quarantined)))
+        yield equal(topic, "erased on request, and there again", 0, erased.came_back)
     sums = side.row_sums()
-    stream = sums.get("stream", RowSums())
-    yield equal(topic, "events and copies past the horizon, and rows", totals.rows, stream.rows)
+    stream = _with_erased(sums.get("stream", RowSums()), erased, "stream")
+    told = f"events and copies past the horizon, and rows{_including(erased)}"
+    yield equal(topic, told, totals.rows, stream.rows)
     yield equal(topic, "content hash", f"{totals.content_hash:032x}", f"{stream.content_hash:032x}")
     yield equal(
         topic,
@@ -195,21 +221,23 @@ def _checks(
         f"{totals.coordinate_hash:016x}",
         f"{stream.coordinate_hash:016x}",
     )
-    yield from _backfill_checks(topic, ledger, sums.get("backfill", RowSums()))
-    yield from _past_horizon_checks(topic, totals.copies_past_horizon, total, side)
-    yield from _quarantine_checks(topic, ledger, side)
+    backfilled = _with_erased(sums.get("backfill", RowSums()), erased, "backfill")
+    yield from _backfill_checks(topic, ledger, backfilled)
+    after_first = side.rows_after_first() + erased.after_first
+    yield from _past_horizon_checks(topic, totals.copies_past_horizon, total, after_first)
+    yield from _quarantine_checks(topic, ledger, side, erased)
     yield from _replay_checks(topic, side)
 
 
 def _past_horizon_checks(
-    topic: str, copies: int, total: Counts, side: TableSide
+    topic: str, copies: int, total: Counts, after_first: int
 ) -> Iterator[Check]:
     """A copy past the horizon is a second row of its key; nothing else may be one."""
     yield equal(
         topic,
         "copies past the horizon, and rows after the first of a key",
         copies,
-        side.rows_after_first(),
+        after_first,
     )
     # Most late events land without a search too, and only their copies are known here.
     yield Check(
@@ -233,8 +261,39 @@ def _backfill_checks(topic: str, ledger: Ledger, found: RowSums) -> Iterator[Che
     )
 
 
-def _quarantine_checks(topic: str, ledger: Ledger, side: TableSide) -> Iterator[Check]:
+def _with_erased(found: RowSums, erased: Erased, origin: str) -> RowSums:
+    """What the table would hold had nothing been erased on request."""
+    gone = erased.of(origin)
+    return RowSums(
+        found.rows + gone.rows,
+        (found.content_hash + gone.content_hash) % HASH_MODULUS,
+        (found.coordinate_hash + gone.coordinate_hash) % COORDINATE_MODULUS,
+    )
+
+
+def _including(erased: Erased) -> str:
+    return f" with the {erased.rows} erased" if erased.rows else ""
+
+
+def _quarantine_checks(
+    topic: str, ledger: Ledger, side: TableSide, erased: Erased
+) -> Iterator[Check]:
     expected = ledger.coordinates(topic)
+    if erased.quarantined:
+        is_erased = np.array(
+            [
+                place in erased.quarantined
+                for place in zip(
+                    expected["partition"].tolist(), expected["offset"].tolist(), strict=True
+                )
+            ],
+            dtype=np.bool_,
+        )
+        known = int(np.count_nonzero(is_erased))
+        yield equal(
+            topic, "erased from quarantine, and to be there", len(erased.quarantined), known
+        )
+        expected = expected[~is_erased]
     found = side.quarantine(expected)
     yield equal(topic, "coordinates to quarantine, and in it", len(expected), found.coordinates)
     yield equal(topic, "coordinates in quarantine once each", found.coordinates, found.records)

@@ -1,0 +1,30 @@
+"""How the tables are kept small and fast: when an hour is closed, how often, how old is old.
+
+Here: the facts of maintenance. Not here: doing it (`retail_lakehouse.maintenance`), how long a
+snapshot is kept (`settings.py`: the profiles differ).
+"""
+
+from enum import StrEnum
+
+HOUR_CLOSES_AFTER_MINUTES = 10
+"""A partition is closed so long after its last moment: by then its punctual rows have landed."""
+REOPENED_EVERY_HOURS = 6
+"""Hours that late rows reopened are compacted again at UTC hours divisible by this: each time costs
+writing the hour anew, and three days of hours get late rows all the time."""
+ORPHAN_AGE_DAYS = 3
+"""A file that no snapshot names is removed after so long: until then it may be a commit's to be."""
+SMALL_FILE_SHARE = 0.75
+"""A file below this share of the target size is small: two of them in one partition are merged."""
+
+COMPACTION_CRON = "15 * * * *"
+"""Each hour, once it is closed; also expires snapshots."""
+ORPHANS_CRON = "45 3 * * *"
+
+
+class MaintenanceTask(StrEnum):
+    """What maintenance does to a table."""
+
+    COMPACTION = "compaction"
+    EXPIRY = "expiry"
+    ORPHANS = "orphans"
+    ERASURE = "erasure"

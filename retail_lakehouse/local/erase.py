@@ -1,0 +1,145 @@
+"""Erasing one customer on one machine: the lease, the account, the deletes, the grace.
+
+Here: their order. Not here: the deletes (`maintenance/erasure.py`), the question and the words
+(`commands/erase.py`), views.
+"""
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from retail_lakehouse.contracts.events import EventContract
+from retail_lakehouse.contracts.tables import event_table, quarantine_table
+from retail_lakehouse.local.duckdb_extensions import iceberg_reader
+from retail_lakehouse.local.erasures import ErasedSums, Erasure, ErasureJournal
+from retail_lakehouse.local.verify.tables import TableSide, prepare
+from retail_lakehouse.maintenance.cleanup import expire_snapshots
+from retail_lakehouse.maintenance.erasure import (
+    Eraser,
+    Found,
+    TableErasure,
+    erasable_events,
+    mention,
+)
+from retail_lakehouse.settings import Settings
+from retail_lakehouse.streaming.lock import topic_lease
+from retail_lakehouse.tables.catalog import load_contract_table, open_catalog
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_MEMORY_LIMIT_MB = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureReport:
+    """What was done, table by table, and when the last file that held it may go."""
+
+    tables: tuple[TableErasure, ...]
+    gone_after_ms: int
+    """Epoch ms: an expiry after this removes the last of them."""
+
+
+def find_customer(spark: "SparkSession", settings: Settings, customer: str) -> list[Found]:
+    """Where the customer is, table by table; empty tables included.
+
+    Raises:
+        ErasureError: the id cannot be one.
+    """
+    return [
+        found
+        for event in erasable_events()
+        for found in Eraser(spark, settings.catalog_name, event, customer).find()
+    ]
+
+
+def erase_customer(spark: "SparkSession", settings: Settings, customer: str) -> ErasureReport:
+    """Deletes the customer's rows, cleans their files, and expires what may go already.
+
+    Holds the topic's lease meanwhile: the streaming job yields between two batches.
+
+    Raises:
+        ErasureError: the id cannot be one, or other commits came before each attempt.
+        LockHeldError: the job did not yield in time.
+        ErasureJournalError: the account of earlier erasures is damaged.
+    """
+    done: list[TableErasure] = []
+    for event in erasable_events():
+        eraser = Eraser(spark, settings.catalog_name, event, customer)
+        with topic_lease(settings.topic_locks, event.topic):
+            done += _erase(spark, settings, event, eraser, customer)
+        for table in (eraser.rows, eraser.quarantine):
+            expire_snapshots(
+                spark, settings.catalog_name, table.contract, settings.retention_minutes
+            )
+    cleaned = max(each.cleaned_at_ms for each in done)
+    return ErasureReport(tuple(done), cleaned + settings.retention_minutes * 60_000)
+
+
+def _erase(
+    spark: "SparkSession",
+    settings: Settings,
+    event: EventContract,
+    eraser: Eraser,
+    customer: str,
+) -> list[TableErasure]:
+    journal, erasure_id = ErasureJournal(settings.root), uuid.uuid4().hex
+    rows, quarantined = eraser.find()
+    for entry in (
+        _entry(settings, event, erasure_id, rows, customer),
+        _entry(settings, event, erasure_id, quarantined, None),
+    ):
+        if entry is not None:
+            journal.intend(entry)
+    erased = []
+    for table in eraser.erase(_now_ms, carry_mark=True):
+        journal.settle(erasure_id, table.table.rpartition(".")[2])
+        erased.append(table)
+    return erased
+
+
+def _entry(
+    settings: Settings, event: EventContract, erasure_id: str, found: Found, customer: str | None
+) -> Erasure | None:
+    if not found.places:
+        return None
+    places = {(p, o) for p, o in found.places if p is not None and o is not None}
+    sums, after_first = ({}, 0) if customer is None else _sums(settings, event, customer)
+    return Erasure(
+        erasure_id=erasure_id,
+        topic=event.topic,
+        table=found.contract.name,
+        at_ms=_now_ms(),
+        places=tuple(sorted(places)),
+        sums=sums,
+        after_first=after_first,
+    )
+
+
+def _sums(
+    settings: Settings, event: EventContract, customer: str
+) -> tuple[Mapping[str, ErasedSums], int]:
+    """What `verify` will miss, summed up by the code that `verify` sums up with.
+
+    By origin; and how many of the rows have a key that another one has already.
+    """
+    catalog = open_catalog(settings)
+    with iceberg_reader(_MEMORY_LIMIT_MB, settings.root / "erasures" / "spill") as connection:
+        prepare(connection)
+        side = TableSide(
+            connection,
+            event,
+            load_contract_table(catalog, settings, event_table(event)),
+            load_contract_table(catalog, settings, quarantine_table(event)),
+        )
+        sums = {
+            origin: ErasedSums(each.rows, each.content_hash, each.coordinate_hash)
+            for origin, each in side.customer_sums(customer, mention(customer)).items()
+        }
+        return sums, side.customer_rows_after_first()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

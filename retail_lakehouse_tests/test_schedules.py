@@ -1,0 +1,53 @@
+"""Rules of the clock: maintenance runs by itself, reopened hours every six, and once an hour."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from retail_lakehouse.assets.keys import maintenance_key
+from retail_lakehouse.build import build_defs
+from retail_lakehouse.contracts.maintenance import MaintenanceTask
+from retail_lakehouse.contracts.tables import MAINTAINED_TABLES
+from retail_lakehouse_tests.resources.fakes import settings_in
+
+
+def _schedule(folder: Path, name: str, left: str | None = None) -> dg.ScheduleDefinition:
+    repository = build_defs(settings_in(folder), sensors_left=left).get_repository_def()
+    return repository.get_schedule_def(name)
+
+
+def test_every_schedule_runs_without_being_switched_on(tmp_path: Path) -> None:
+    schedules = build_defs(settings_in(tmp_path)).get_repository_def().schedule_defs
+    assert {each.name for each in schedules} == {"compact_closed_hours", "remove_orphan_files"}
+    assert {each.default_status for each in schedules} == {dg.DefaultScheduleStatus.RUNNING}
+    assert {each.execution_timezone for each in schedules} == {"UTC"}
+
+
+def test_beside_make_dev_schedules_are_off_and_say_why(tmp_path: Path) -> None:
+    schedule = _schedule(tmp_path, "compact_closed_hours", "It runs elsewhere.")
+    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
+    tick = schedule.evaluate_tick(dg.build_schedule_context())
+    assert tick.skip_message == "It runs elsewhere."
+
+
+@pytest.mark.parametrize("hour, reopened", [(0, True), (5, False), (6, True), (13, False)])
+def test_reopened_partitions_are_compacted_every_six_hours(
+    tmp_path: Path, hour: int, reopened: bool
+) -> None:
+    at = datetime(2026, 11, 23, hour, 15, tzinfo=UTC)
+    schedule = _schedule(tmp_path, "compact_closed_hours")
+    context = dg.build_schedule_context(scheduled_execution_time=at)
+    (request,) = schedule.evaluate_tick(context).run_requests or []
+    config = request.run_config["ops"]["maintenance_compaction"]["config"]
+    assert config == {"reopened": reopened}
+    assert request.run_key == at.isoformat()
+
+
+def test_a_run_compacts_each_table_before_it_expires_its_snapshots(tmp_path: Path) -> None:
+    graph = build_defs(settings_in(tmp_path)).resolve_asset_graph()
+    for table in MAINTAINED_TABLES:
+        expiry = graph.get(maintenance_key(MaintenanceTask.EXPIRY, table))
+        assert expiry.parent_keys == {maintenance_key(MaintenanceTask.COMPACTION, table)}
+        assert expiry.group_name == "maintenance"
