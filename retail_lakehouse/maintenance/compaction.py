@@ -9,6 +9,7 @@ merged by the next run only.
 """
 
 import logging
+import textwrap
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -284,6 +285,8 @@ class Compaction:
         except Py4JJavaError as error:
             name = str(error.java_exception.getClass().getName())
             told = str(error.java_exception.getMessage()).partition("\n")[0]
+            # It may list every file.
+            told = textwrap.shorten(told, 200)
             if name == _UNKNOWN:
                 raise CompactionUncertainError(
                     f"The catalog did not say whether {self.table.name} was compacted ({told}). "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ from retail_lakehouse.contracts.judge import Bad, Good, judge
 from retail_lakehouse.contracts.mark import Counts, Mark, MarkKind, TimeRange
 from retail_lakehouse.contracts.reasons import Reason
 from retail_lakehouse.contracts.tables import event_table, quarantine_table
+from retail_lakehouse.local.erasures import ErasureJournal
 from retail_lakehouse.local.ledger import Ledger
 from retail_lakehouse.local.simulator.backfill import typed_rows
 from retail_lakehouse.local.simulator.disturbance import Disturbance
 from retail_lakehouse.local.simulator.options import Shares
-from retail_lakehouse.local.verify.report import Check
+from retail_lakehouse.local.verify.report import Check, ErasedNote
 from retail_lakehouse.local.verify.verifier import compare
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.append import append_marked
@@ -47,10 +48,18 @@ class Lake:
     ledger: Ledger
     kafka: FakeTopics
     catalog: Catalog
+    notes: list[ErasedNote] = field(default_factory=list)
+    """What `verify` remarked on erasures."""
 
     def checks(self) -> tuple[Check, ...]:
         """What `verify` compares."""
-        return compare(self.ledger, self.catalog, self.kafka.by_topic())
+        return compare(
+            self.ledger,
+            self.catalog,
+            self.kafka.by_topic(),
+            journal=ErasureJournal(self.ledger.folder.parent),
+            note=self.notes.append,
+        )
 
     def failed(self) -> list[str]:
         """The checks that do not hold."""

@@ -1,0 +1,143 @@
+"""Rules of verify after an erasure: what was erased is accounted for, anything else still fails."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from retail_lakehouse.contracts.events import CLICKSTREAM
+from retail_lakehouse.contracts.tables import event_table, quarantine_table
+from retail_lakehouse.local.duckdb_extensions import iceberg_reader
+from retail_lakehouse.local.erasures import ErasedSums, Erasure, ErasureJournal
+from retail_lakehouse.local.verify.tables import TableSide, prepare
+from retail_lakehouse.maintenance.erasure import mention
+from retail_lakehouse_tests.local.verify.lake import Lake, Rows, new_lake
+
+ROWS, BAD = event_table(CLICKSTREAM), quarantine_table(CLICKSTREAM)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Iterator[Lake]:
+    """A lake whose every check holds."""
+    made = new_lake(tmp_path)
+    yield made
+    made.ledger.close()
+    shutil.rmtree(tmp_path)
+
+
+def _rows(lake: Lake) -> Rows:
+    return list(lake.catalog.load_table(ROWS.identifier).scan().to_arrow().to_pylist())
+
+
+def _customer(lake: Lake) -> str:
+    counted = Counter(row["customer_id"] for row in _rows(lake) if row["customer_id"])
+    return str(counted.most_common(1)[0][0])
+
+
+def _intend(lake: Lake, customer: str) -> ErasureJournal:
+    """Writes the account as an erasure does, without its delete."""
+    with iceberg_reader(500, lake.ledger.folder / "spill") as connection:
+        prepare(connection)
+        side = TableSide(
+            connection,
+            CLICKSTREAM,
+            lake.catalog.load_table(ROWS.identifier),
+            lake.catalog.load_table(BAD.identifier),
+        )
+        sums = side.customer_sums(customer, mention(customer))
+        after_first = side.customer_rows_after_first()
+    places = tuple(
+        (row["kafka_partition"], row["kafka_offset"])
+        for row in _rows(lake)
+        if row["customer_id"] == customer
+    )
+    journal = ErasureJournal(lake.ledger.folder.parent)
+    told = {o: ErasedSums(s.rows, s.content_hash, s.coordinate_hash) for o, s in sums.items()}
+    journal.intend(Erasure("e", CLICKSTREAM.topic, ROWS.name, 1, places, told, after_first))
+    return journal
+
+
+def _without(lake: Lake, customer: str) -> None:
+    lake.rewrite(CLICKSTREAM, lambda rows: [r for r in rows if r["customer_id"] != customer])
+
+
+def test_erased_rows_are_accounted_for_and_said(lake: Lake) -> None:
+    customer = _customer(lake)
+    _intend(lake, customer).settle("e", ROWS.name)
+    _without(lake, customer)
+    assert lake.failed() == []
+    (note,) = lake.notes
+    assert note.rows > 0
+    assert f"{note.rows} rows and 0 quarantined records" in str(note)
+    assert "nothing else knows them any more" in str(note)
+    told = [check.name for check in lake.checks()]
+    assert f"events and copies past the horizon, and rows with the {note.rows} erased" in told
+
+
+def test_erased_copies_past_the_horizon_are_accounted_for(lake: Lake) -> None:
+    keys = Counter((row["event_id"], row["customer_id"]) for row in _rows(lake))
+    twice = [customer for (_, customer), rows in keys.items() if rows > 1 and customer]
+    customer = str(twice[0])
+    journal = _intend(lake, customer)
+    journal.settle("e", ROWS.name)
+    (entry,) = journal.entries(ROWS.name)
+    assert entry.after_first == sum(rows - 1 for (_, its), rows in keys.items() if its == customer)
+    _without(lake, customer)
+    assert lake.failed() == []
+
+
+def test_an_erasure_that_was_killed_behind_its_delete_is_accounted_for_too(lake: Lake) -> None:
+    customer = _customer(lake)
+    _intend(lake, customer)
+    _without(lake, customer)
+    assert lake.failed() == []
+
+
+def test_an_erasure_that_was_killed_before_its_delete_did_not_happen(lake: Lake) -> None:
+    _intend(lake, _customer(lake))
+    assert lake.failed() == []
+    assert lake.notes == []
+
+
+def test_a_row_that_went_with_the_erased_and_was_nobodys_fails(lake: Lake) -> None:
+    customer = _customer(lake)
+    _intend(lake, customer).settle("e", ROWS.name)
+    _without(lake, customer)
+    lake.rewrite(CLICKSTREAM, lambda rows: rows[1:])
+    assert any("with the" in line and "erased" in line for line in lake.failed())
+    assert any("content hash" in line for line in lake.failed())
+
+
+def test_without_an_account_erased_rows_are_lost_rows(lake: Lake) -> None:
+    _without(lake, _customer(lake))
+    assert any("events and copies past the horizon, and rows" in line for line in lake.failed())
+
+
+def test_erased_rows_that_are_there_again_fail(lake: Lake) -> None:
+    journal = _intend(lake, _customer(lake))
+    journal.settle("e", ROWS.name)
+    assert any("erased on request, and there again" in line for line in lake.failed())
+
+
+def test_erased_quarantined_records_are_not_missed_and_others_are(lake: Lake) -> None:
+    rows = lake.catalog.load_table(BAD.identifier).scan().to_arrow().to_pylist()
+    places = sorted({(row["kafka_partition"], row["kafka_offset"]) for row in rows})
+    journal = ErasureJournal(lake.ledger.folder.parent)
+    journal.intend(Erasure("e", CLICKSTREAM.topic, BAD.name, 1, tuple(places[:2]), {}))
+
+    def without(count: int) -> None:
+        kept = set(places[count:])
+        lake.rewrite(
+            CLICKSTREAM,
+            lambda found: [r for r in found if (r["kafka_partition"], r["kafka_offset"]) in kept],
+            quarantine=True,
+        )
+
+    without(2)
+    assert lake.failed() == []
+    without(3)
+    assert any("missing in quarantine" in line for line in lake.failed())
