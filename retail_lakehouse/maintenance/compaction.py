@@ -137,16 +137,20 @@ class Compaction:
         target_bytes = int(table.properties().get(_TARGET_BYTES))
         committed: tuple[int, _Staged, int] | None = None
         for attempt in range(ATTEMPTS):
+            # In this order: the snapshot that is rewritten has every file that was looked at,
+            # unless another rewrite took some.
+            found = live_files(self._spark, self.table.name, self._contract)
             table = self.table.load()
-            if table.currentSnapshot() is None:
+            if not found.data:
                 break
             snapshot_id = int(table.currentSnapshot().snapshotId())
-            found = live_files(self._spark, self.table.name, self._contract)
             files, tasks = self._with_deletes_known(table, snapshot_id, found)
             plans = plan(files, target_bytes)
             if not plans:
                 break
             staged = self._staged(table, snapshot_id, plans, tasks, target_bytes)
+            if not staged.tasks:
+                break
             try:
                 new_id = self._commit(table, snapshot_id, staged)
             except _ConflictError as conflict:
