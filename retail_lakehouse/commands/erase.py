@@ -19,6 +19,7 @@ from retail_lakehouse.settings import Settings, SettingsError
 if TYPE_CHECKING:
     from retail_lakehouse.local.erase import ErasureReport
     from retail_lakehouse.maintenance.erasure import Found, TableErasure
+    from retail_lakehouse.warehouse.refresh import RefreshResult
 
 _PATIENCE_SECONDS = 120.0
 
@@ -84,6 +85,17 @@ def table_lines(erased: TableErasure) -> list[str]:
     return lines
 
 
+def view_line(result: RefreshResult) -> str:
+    """How the view followed.
+
+    Whichever refresh first meets the delete recomputes; the platform's own may have come before.
+    """
+    told = f"{result.status} ({result.duration_seconds:.1f} s)"
+    if not result.incremental:
+        return told
+    return f"the platform's own refresh came first and computed it anew, in full; this one: {told}"
+
+
 def closing_lines(report: ErasureReport, settings: Settings) -> list[str]:
     """When the last of it goes, and where it is still."""
     from retail_lakehouse.contracts.topics import TOPICS
@@ -128,7 +140,7 @@ def _refresh_views(settings: Settings, tables: Sequence[str]) -> None:
         _PATIENCE_SECONDS,
     )
     for result in results:
-        typer.echo(f"{result.view}: {result.status} ({result.duration_seconds:.1f} s)")
+        typer.echo(f"{result.view}: {view_line(result)}")
 
 
 def _on_aws(customer: str) -> str:
