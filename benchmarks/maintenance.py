@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -119,12 +120,15 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     for noisy in ("py4j", "pyiceberg"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    # A killed benchmark would leave the whole platform behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     state = Path(tempfile.mkdtemp(prefix="retail-lakehouse-maintenance-"))
     environment = _environment()
     result = Result(machine(), options.minutes, options.events_per_second, options.history_days)
     try:
         live = ["dev", "--until-live", "--keep", "--timeout", "600"]
-        _call([*live, "--events-per-second", str(options.events_per_second)], state, environment)
+        rate = ["--events-per-second", str(options.events_per_second)]
+        _call([*live, *rate], state, environment, check=True)
         settings = Settings.load(read_settings(state))
         history = ["--history-days", str(options.history_days)]
         _call(
