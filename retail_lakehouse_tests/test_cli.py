@@ -20,7 +20,7 @@ from retail_lakehouse.settings import Settings, SettingsError
 from retail_lakehouse_tests.streaming.test_arguments import AWS
 
 VERBS = ["dev", "stop", "status", "doctor", "reset", "simulate", "verify", "topics", "jobs"]
-VERBS += ["views", "alerts", "contracts", "settings", "web"]
+VERBS += ["views", "alerts", "contracts", "settings", "web", "erase"]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
