@@ -4,13 +4,20 @@ Fakes are no resources: Dagster rebuilds those from their configuration and woul
 """
 
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from retail_lakehouse.contracts.events import EVENTS, event_named
+from retail_lakehouse.contracts.events import (
+    EVENT_ID_FIELD,
+    EVENT_TIME_FIELD,
+    EVENTS,
+    event_named,
+)
+from retail_lakehouse.contracts.fields import Kind
 from retail_lakehouse.contracts.job_states import JobEvent
 from retail_lakehouse.contracts.mark import SUMMARY_KEY, Counts, Mark, MarkKind, TimeRange
 from retail_lakehouse.contracts.tables import (
@@ -177,9 +184,9 @@ class Lakehouse:
 
         contract = contract or event_table(event)
         table = self.catalog.load_table(contract.identifier)
-        mark = self._mark(event, rows, quarantined, duplicates, age_seconds, ahead_seconds)
-        append_marked(table, _rows(contract, rows), mark)
-        self.marks[event] = mark
+        mark = self._mark(contract, rows, quarantined, duplicates, age_seconds, ahead_seconds)
+        append_marked(table, self.rows(contract, rows), mark)
+        self.marks[contract.name] = mark
         snapshot = self.catalog.load_table(contract.identifier).current_snapshot()
         assert snapshot is not None
         return int(snapshot.snapshot_id)
@@ -217,7 +224,8 @@ class Lakehouse:
         ]
         schema = arrow_schema(contract)
         columns = {name: [row.get(name) for row in rows] for name in schema.names}
-        mark = self._mark(event, 0, len(rows), 0, 1.0, 0.0)
+        mark = self._mark(contract, 0, len(rows), 0, 1.0, 0.0)
+        self.marks[contract.name] = mark
         table = self.catalog.load_table(contract.identifier)
         append_marked(table, pa.table(columns, schema=schema), mark)
 
@@ -258,16 +266,27 @@ class Lakehouse:
         """The event's table as it is now."""
         return self.catalog.load_table(event_table(event).identifier)
 
+    def lose(self, event: str, records: int) -> None:
+        """Makes the next commit begin so many offsets past where the last one ended."""
+        name = event_table(event).name
+        mark = self.marks[name]
+        until = {**mark.until, 0: mark.until[0] + records}
+        self.marks[name] = replace(mark, until=until)
+
+    def rows(self, contract: TableContract, count: int) -> Any:
+        """`count` good rows; a test may give others in their place."""
+        return good_rows(contract, count)
+
     def _mark(
         self,
-        event: str,
+        contract: TableContract,
         rows: int,
         quarantined: int,
         duplicates: int,
         age_seconds: float,
         ahead_seconds: float,
     ) -> Mark:
-        before = self.marks.get(event)
+        before, event = self.marks.get(contract.name), contract.event or ""
         batch = Counts(rows + quarantined + duplicates, rows, quarantined, duplicates)
         start = before.until[0] if before else 0
         newest = now_ms() - int(age_seconds * 1000)
@@ -299,22 +318,49 @@ def backdated(mark: Mark, seconds: float) -> Mark:
     return replace(mark, broker_time=times, event_time=times)
 
 
-def _rows(contract: TableContract, count: int) -> Any:
-    """`count` rows of zeros and empty strings in the table's schema."""
+def good_rows(contract: TableContract, count: int) -> Any:
+    """`count` rows in the table's schema: events as their contract allows, else zeros."""
     import pyarrow as pa
 
     from retail_lakehouse.tables.schema import arrow_schema
 
     schema = arrow_schema(contract)
+    own = _event_values(contract, count) if contract.kind == "events" else {}
     return pa.table(
         {
-            f.name: pa.array([_zero(f.type)] * count, type=f.type)
+            f.name: pa.array(own[f.name], type=f.type)
+            if f.name in own
+            else pa.array([_zero(f.type)] * count, type=f.type)
             if not f.nullable
             else pa.nulls(count, type=f.type)
             for f in schema
         },
         schema=schema,
     )
+
+
+def _event_values(contract: TableContract, count: int) -> dict[str, list[object]]:
+    """What makes rows good events that happened now, each with an id of its own."""
+    event = event_named(contract.event or "")
+    at = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+    values: dict[str, object] = {
+        field.name: field.allowed[0]
+        if field.allowed
+        else 1
+        if field.kind is not Kind.STRING
+        else "x"
+        for field in event.fields
+        if field.required
+    }
+    values |= {
+        EVENT_TIME_FIELD: int(at.replace(tzinfo=UTC).timestamp() * 1000),
+        "event_ts": at,
+        "event_date": at.date(),
+        "event_hour": at.hour,
+        "kafka_timestamp": at,
+    }
+    told = {name: [value] * count for name, value in values.items()}
+    return told | {EVENT_ID_FIELD: [uuid.uuid4().hex for _ in range(count)]}
 
 
 def _zero(kind: Any) -> object:
