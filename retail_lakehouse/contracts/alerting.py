@@ -86,6 +86,34 @@ ALERTS: tuple[AlertContract, ...] = (
         "retail-lakehouse status",
     ),
     AlertContract(
+        Measure.VOLUME.value,
+        "An hour has too few or too many records",
+        "The figures are what was sent, and that is unlike the same hour of former weeks: part of "
+        "the stores may be missing, or something is sent twice.",
+        "retail-lakehouse topics",
+    ),
+    AlertContract(
+        Measure.OFFSETS_CONTIGUOUS.value,
+        "Records are lost between two commits",
+        "Views over this table are held: they show what was right before and nothing newer, until "
+        "somebody has looked and lets them go.",
+        "retail-lakehouse views release {name}",
+    ),
+    AlertContract(
+        Measure.UNIQUE_BY_KEY.value,
+        "Events have landed twice",
+        "Views over this table are held, so that they count nothing twice: they show what was "
+        "right before and nothing newer, until somebody has looked and lets them go.",
+        "retail-lakehouse views release {name}",
+    ),
+    AlertContract(
+        Measure.CONFORMS_TO_CONTRACT.value,
+        "Rows break the contract",
+        "Views over this table are held: they show what was right before and nothing newer, until "
+        "somebody has looked and lets them go.",
+        "retail-lakehouse views release {name}",
+    ),
+    AlertContract(
         Measure.SERVING_LAG.value,
         "A view shows old data",
         "Data has landed and is not shown yet: dashboards over this view are behind.",
@@ -96,6 +124,13 @@ ALERTS: tuple[AlertContract, ...] = (
         "A view is computed in full",
         "The figures are right; refreshing costs more than it should and may become late.",
         "retail-lakehouse views list",
+    ),
+    AlertContract(
+        Measure.SNAPSHOTS_OUTLAST_REFRESH.value,
+        "What a view has folded expires before its next refresh",
+        "The figures are right; the next refresh may have to compute the view from nothing, which "
+        "costs more and takes longer.",
+        "retail-lakehouse views refresh {name}",
     ),
     AlertContract(
         Measure.CHECKS_LOOKED_AT.value,

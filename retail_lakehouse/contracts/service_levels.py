@@ -49,6 +49,9 @@ class ServiceLevels:
     batch_share: float = 0.7
     """A record may wait for the batch under way and then for its own, so two of them must fit into
     the ingest lag: one that takes more than this share of its half is a warning."""
+    volume_share: float = 0.5
+    """Records of an hour by those of the same hour in former weeks: neither less than this nor
+    more than its inverse."""
     unlooked_seconds: int = 2_100
     """A check whose latest verdict is older is not looked at: two heartbeats and some ticks."""
 
@@ -86,10 +89,24 @@ class Measure(StrEnum):
     EVENTS_ARRIVE = "events_arrive"
     PRODUCER_CLOCK = "producer_clock"
     QUARANTINE_SHARE = "quarantine_share"
+    VOLUME = "volume"
+    OFFSETS_CONTIGUOUS = "offsets_contiguous"
+    UNIQUE_BY_KEY = "unique_by_key"
+    CONFORMS_TO_CONTRACT = "conforms_to_contract"
     SERVING_LAG = "serving_lag"
     REFRESHED_INCREMENTALLY = "refreshed_incrementally"
+    SNAPSHOTS_OUTLAST_REFRESH = "snapshots_outlast_refresh"
     CHECKS_LOOKED_AT = "checks_looked_at"
     """Our own verdict on all others: somebody still evaluates them."""
+
+
+HOLDING: tuple[Measure, ...] = (
+    Measure.OFFSETS_CONTIGUOUS,
+    Measure.UNIQUE_BY_KEY,
+    Measure.CONFORMS_TO_CONTRACT,
+)
+"""What of a table, when it is broken, holds the refresh of the views over it: wrong rows, which a
+view would fold for good. What is late, little or much never does: it is right as far as it goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +179,22 @@ def _levels() -> tuple[ServiceLevel, ...]:
                 "of the records read",
                 warning,
             ),
+            (
+                table,
+                Measure.VOLUME,
+                limits.volume_share,
+                "of the records of the same hour in former weeks, or its inverse",
+                warning,
+            ),
+            *((table, measure, None, "", critical) for measure in HOLDING),
+            (quarantine, Measure.OFFSETS_CONTIGUOUS, None, "", critical),
         )
         found += [ServiceLevel(*each) for each in of_event]
     for view in MATERIALIZED_VIEWS:
         found += [
             ServiceLevel(view.name, Measure.SERVING_LAG, limits.serving_lag_seconds, "s", critical),
             ServiceLevel(view.name, Measure.REFRESHED_INCREMENTALLY, None, "", warning),
+            ServiceLevel(view.name, Measure.SNAPSHOTS_OUTLAST_REFRESH, None, "", warning),
         ]
     unlooked = limits.unlooked_seconds
     found.append(

@@ -36,6 +36,7 @@ __all__ = [
     "ViewContractError",
     "ViewKind",
     "arrivals_view",
+    "materialized_over",
     "materialized_under",
     "view_named",
     "view_sql",
@@ -374,6 +375,11 @@ def materialized_under(view: ViewContract) -> set[str]:
         return {view.name}
     below = [each for each in VIEWS if each.qualified_name in view.depends_on]
     return {name for each in below for name in materialized_under(each)}
+
+
+def materialized_over(table: str) -> tuple[ViewContract, ...]:
+    """The materialized views that fold a table's rows; by the table's name in its contract."""
+    return tuple(view for view in MATERIALIZED_VIEWS if table in view.source_tables)
 
 
 def view_named(name: str) -> ViewContract:
