@@ -61,4 +61,6 @@ def maintenance_arguments(
 
 
 def _catalog_uri(settings: Settings) -> str:
-    return f"jdbc:sqlite:{settings.catalog_db}?busy_timeout={CATALOG_BUSY_SECONDS * 1000}" if settings.is_local else ""
+    if not settings.is_local:
+        return ""
+    return f"jdbc:sqlite:{settings.catalog_db}?busy_timeout={CATALOG_BUSY_SECONDS * 1000}"

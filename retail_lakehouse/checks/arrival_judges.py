@@ -4,12 +4,19 @@ Here: pure functions from a look, the calendar and its instant to a verdict with
 here: what the job makes of the records (`judges.py`), the calendar (`contracts/opening_hours.py`).
 """
 
+from datetime import UTC, datetime
+from statistics import median
+
 from retail_lakehouse.assets.stream import HOUR_MS, StreamLook, TableLook
 from retail_lakehouse.checks import measures
 from retail_lakehouse.checks.judges import Figure, Verdict
 from retail_lakehouse.contracts.events import EventContract
 from retail_lakehouse.contracts.opening_hours import OpeningCalendar
 from retail_lakehouse.contracts.service_levels import ServiceLevel, ServiceLevels
+from retail_lakehouse.tables.hourly_volume import Hours
+
+LEAST_COMPARED = 60
+"""Records in an hour: one a minute is the least that is promised at all."""
 
 
 def judge_events_arrive(
@@ -69,6 +76,47 @@ def judge_producer_clock(table: TableLook | str, level: ServiceLevel, at_ms: int
     if ahead > level.number:
         return Verdict(False, measures.ahead_sentence(ahead), figures, warn_only=True)
     return Verdict(True, "No clock is ahead by more than is allowed.", figures)
+
+
+def judge_volume(
+    event: EventContract, hours: Hours | None, calendar: OpeningCalendar, level: ServiceLevel
+) -> Verdict:
+    """The last hour that is over has about as many records as the same hour of former weeks.
+
+    Each former hour is scaled by the share of stores open then and now, so that a switch of summer
+    time moves nothing; the middle one of them counts. It is a warning, and holds no view: what was
+    sent is shown.
+    """
+    if hours is None or not hours.records:
+        return Verdict(True, "No whole hour was seen yet.")
+    hour = max(hours.records)
+    records, open_now = hours.records[hour], _open_share(calendar, hour)
+    scaled = [
+        count * open_now / share
+        for former, count in hours.former_weeks(hour).items()
+        if (share := _open_share(calendar, former)) > 0
+    ]
+    when = datetime.fromtimestamp(hour * HOUR_MS / 1000, UTC).strftime("%Y-%m-%d %H:00 UTC")
+    figures: dict[str, Figure] = {"records": records, "hour": when, "weeks_known": len(scaled)}
+    words = f"{records} records of {event.topic} came in the hour from {when}"
+    if not scaled:
+        return Verdict(True, f"{words}; of former weeks that hour is not known.", figures)
+    due = median(scaled)
+    figures["records_due"] = round(due)
+    if due < LEAST_COMPARED:
+        return Verdict(True, f"{words}; so few were due that they do not compare.", figures)
+    share = records / due
+    figures |= {"volume_share": round(share, 3), "service_level_share": level.number}
+    words += f", {share:.0%} of what the same hour of {len(scaled)} former weeks had"
+    if level.number <= share <= 1 / level.number:
+        return Verdict(True, f"{words}.", figures)
+    fault = "too few: are stores missing?" if share < 1 else "too many: is something sent twice?"
+    return Verdict(False, f"{words}: {fault} Look at what sends them.", figures, warn_only=True)
+
+
+def _open_share(calendar: OpeningCalendar, hour: int) -> float:
+    # The end is another hour's first slot.
+    return calendar.mean_open_share(hour * HOUR_MS, (hour + 1) * HOUR_MS - 1)
 
 
 def _too_few(

@@ -18,6 +18,8 @@ from retail_lakehouse.settings import Settings
 
 Figure = int | float | str
 
+REASONS_SHOWN = 3
+
 YIELDED = (
     "It stands aside while a replay, a backfill or a change of schema writes its tables, and goes "
     "on by itself when that has ended."
@@ -158,13 +160,17 @@ def judge_ingest_lag(
 
 
 def judge_quarantine_share(
-    table: TableLook | str, level: ServiceLevel, unreadable: str | None = None
+    table: TableLook | str,
+    level: ServiceLevel,
+    unreadable: str | None = None,
+    reasons: Mapping[str, int] | None = None,
 ) -> Verdict:
     """Quarantined by records read over the last hour, or what of it is retained.
 
     An hour in which nothing was read has no share: the last batch before it may have been small.
-    `unreadable` is why the quarantine itself cannot be loaded: the share is known all the same, by
-    the event table's marks, but nobody could look at what it counts.
+    `reasons` are those of the hour's records as far as they were counted, most first. `unreadable`
+    is why the quarantine itself cannot be loaded: the share is known all the same, by the event
+    table's marks, but nobody could look at what it counts.
     """
     if unreadable is not None:
         return Verdict(False, unreadable)
@@ -187,6 +193,10 @@ def judge_quarantine_share(
         "service_level_share": level.number,
     }
     words = f"{bad} of {read} records ({share:.2%}) of {minutes:.0f} minutes are quarantined"
+    top = list((reasons or {}).items())[:REASONS_SHOWN] if bad else []
+    figures |= {f"reason_{reason}": count for reason, count in top}
+    if top:
+        words += f", most for {', '.join(f'{reason} ({count})' for reason, count in top)}"
     if share > level.number:
         return Verdict(
             False,

@@ -5,12 +5,18 @@ Here: their specs, and one evaluation of them all from one look. Not here: the v
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import dagster as dg
 
 from retail_lakehouse.assets.keys import job_key, table_key, topic_key
-from retail_lakehouse.assets.stream import StreamLook, look_at_stream
-from retail_lakehouse.checks.arrival_judges import judge_events_arrive, judge_producer_clock
+from retail_lakehouse.assets.stream import HOUR_MS, StreamLook, look_at_stream
+from retail_lakehouse.checks.arrival_judges import (
+    judge_events_arrive,
+    judge_producer_clock,
+    judge_volume,
+)
 from retail_lakehouse.checks.causes import Cause, diagnose_ingest
 from retail_lakehouse.checks.judged import JudgedCheck, level_metadata
 from retail_lakehouse.checks.judges import (
@@ -27,12 +33,15 @@ from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.kafka import KafkaResource
 from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
 from retail_lakehouse.settings import Settings
+from retail_lakehouse.tables.evaluated import Evaluated, read_evaluated
+from retail_lakehouse.tables.hourly_volume import Hours, read_hours
 
 TOPIC_AVAILABLE = Measure.TOPIC_AVAILABLE.value
 JOB_HEALTHY = Measure.STREAMING_JOB_HEALTHY.value
 INGEST_LAG = Measure.INGEST_LAG.value
 EVENTS_ARRIVE = Measure.EVENTS_ARRIVE.value
 PRODUCER_CLOCK = Measure.PRODUCER_CLOCK.value
+VOLUME = Measure.VOLUME.value
 QUARANTINE_SHARE = Measure.QUARANTINE_SHARE.value
 
 DrainedAt = Mapping[str, Mapping[int, int]]
@@ -88,27 +97,56 @@ def stream_check_specs() -> list[dg.AssetCheckSpec]:
                 ),
             ),
             dg.AssetCheckSpec(
+                VOLUME,
+                asset=table_key(table),
+                metadata=level_metadata(table.name, Measure.VOLUME),
+                description=(
+                    "The last whole hour has about as many records as the same hour of former "
+                    "weeks, by the stores that were open: not under "
+                    f"{level_of(table.name, Measure.VOLUME).number:.0%} of it, nor over its "
+                    "inverse."
+                ),
+            ),
+            dg.AssetCheckSpec(
                 QUARANTINE_SHARE,
                 asset=table_key(quarantine),
                 metadata=level_metadata(quarantine.name, Measure.QUARANTINE_SHARE),
                 description=(
                     "Quarantined by records read over the last hour, against "
-                    f"{level_of(quarantine.name, Measure.QUARANTINE_SHARE).number:.0%}."
+                    f"{level_of(quarantine.name, Measure.QUARANTINE_SHARE).number:.0%}. Names "
+                    "the reasons that most of them have."
                 ),
             ),
         ]
     return specs
 
 
+@dataclass(frozen=True, slots=True)
+class CountedBefore:
+    """What one look does not show: the looks at new data, by table, and past hours, by event."""
+
+    evaluated: Mapping[str, Evaluated] = field(default_factory=dict)
+    hours: Mapping[str, Hours] = field(default_factory=dict)
+
+    @staticmethod
+    def of(root: Path) -> "CountedBefore":
+        """As the sensors have written it down in a state folder."""
+        return CountedBefore(read_evaluated(root), read_hours(root))
+
+
 def judge_stream(
-    stream: StreamLook, settings: Settings, drained_at_ms: DrainedAt | None = None
+    stream: StreamLook,
+    settings: Settings,
+    drained_at_ms: DrainedAt | None = None,
+    before: CountedBefore | None = None,
 ) -> list[JudgedCheck]:
-    """Every check of the stream, judged by one look.
+    """Every check of the stream, judged by one look, and by what was counted `before` it.
 
     `drained_at_ms`: by event name and partition, when nothing waited in it for the last time,
     where that is known.
     """
     topics = {topic.event: topic for topic in settings.topics}
+    before = before or CountedBefore()
     judged = []
     for event in EVENTS:
         name, table, quarantine = event.name, event_table(event), quarantine_table(event)
@@ -159,12 +197,22 @@ def judge_stream(
                 ),
             ),
             (
+                table_key(table),
+                VOLUME,
+                judge_volume(
+                    event, before.hours.get(name), calendar, level_of(table.name, Measure.VOLUME)
+                ),
+            ),
+            (
                 table_key(quarantine),
                 QUARANTINE_SHARE,
                 judge_quarantine_share(
                     stream.tables[name],
                     level_of(quarantine.name, Measure.QUARANTINE_SHARE),
                     stream.unreadable_quarantines.get(name),
+                    counted.top_reasons(stream.at_ms - HOUR_MS)
+                    if (counted := before.evaluated.get(quarantine.name))
+                    else None,
                 ),
             ),
         )
@@ -186,7 +234,8 @@ def stream_checks(settings: Settings) -> dg.AssetChecksDefinition:
         streaming_jobs: StreamingJobsResource,
     ) -> Iterator[dg.AssetCheckResult]:
         stream = look_at_stream(kafka, iceberg, streaming_jobs)
-        for judged in judge_stream(stream, settings):
+        before = CountedBefore.of(settings.root)
+        for judged in judge_stream(stream, settings, before=before):
             if judged.key in context.selected_asset_check_keys:
                 yield judged.result()
 

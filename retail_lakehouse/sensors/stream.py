@@ -16,7 +16,7 @@ from retail_lakehouse.assets.streaming_jobs import job_event
 from retail_lakehouse.assets.topic_look import TopicLook
 from retail_lakehouse.assets.topics import topic_observation
 from retail_lakehouse.checks import measures
-from retail_lakehouse.checks.stream import DrainedAt, judge_stream
+from retail_lakehouse.checks.stream import CountedBefore, DrainedAt, judge_stream
 from retail_lakehouse.contracts.events import EVENTS
 from retail_lakehouse.contracts.job_states import Phase
 from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
@@ -29,6 +29,7 @@ from retail_lakehouse.sensors.job_watch import WatchedJob, first_seen, refused, 
 from retail_lakehouse.sensors.paused_refresh import judge_paused
 from retail_lakehouse.sensors.reports import check_events, report_every_seconds, tick_sentence
 from retail_lakehouse.settings import Settings
+from retail_lakehouse.tables.hourly_volume import Counting, add_hours, counted
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +57,9 @@ def stream_sensor(settings: Settings) -> dg.SensorDefinition:
         memory = Memory.from_cursor(context.cursor)
         stream = look_at_stream(kafka, iceberg, streaming_jobs)
         drained = _drained(stream, memory)
+        _count_hours(stream, settings, memory)
         judged = [
-            *judge_stream(stream, settings, drained),
+            *judge_stream(stream, settings, drained, CountedBefore.of(settings.root)),
             *judge_paused(iceberg, settings, memory, stream.at_ms),
         ]
         phases = _control(stream, drained, settings, streaming_jobs, memory)
@@ -94,6 +96,33 @@ def _drained(stream: StreamLook, memory: Memory) -> DrainedAt:
         name: {int(partition): ms for partition, ms in known.items()}
         for name, known in drained.items()
     }
+
+
+def _count_hours(stream: StreamLook, settings: Settings, memory: Memory) -> None:
+    """Counts the hours' records; the file is written when an hour is over, not with each tick."""
+    kept: dict[str, Any] = memory.facts.setdefault("counting", {})
+    new = {}
+    for event in EVENTS:
+        topic, table = stream.topics[event.name], stream.tables[event.name]
+        if isinstance(table, str):
+            continue
+        counting, over = counted(
+            Counting.from_json(kept.get(event.name)),
+            reversed(measures.marks_of(table)),
+            stream.at_ms,
+            all_has_landed=isinstance(topic, TopicLook) and not topic.backlog,
+        )
+        if counting is not None:
+            kept[event.name] = counting.to_json()
+        if over:
+            new[event.name] = over
+    if not new:
+        return
+    try:
+        add_hours(settings.root, new)
+    except OSError as error:
+        # The other checks of the tick matter more than an hour that is not compared later.
+        logger.warning("The records of an hour cannot be written down: %s", error)
 
 
 def _topic_events(

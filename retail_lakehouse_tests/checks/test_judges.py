@@ -237,3 +237,13 @@ def test_an_hour_in_which_nothing_was_read_has_no_share() -> None:
     last = snapshot(3_700, mark(newest_ms=AT - 3_701_000, batch=half, total=half))
     quiet = judge_quarantine_share(TableLook(None, last), SHARE)
     assert (quiet.passed, quiet.sentence) == (True, "Nothing was read in the last hour.")
+
+
+def test_a_share_names_the_reasons_that_most_have() -> None:
+    batch = Counts(read=400, quarantined=100, landed=300)
+    only = snapshot(5, mark(newest_ms=AT - 6_000, batch=batch, total=batch))
+    told = {"json": 60, "type": 30, "time": 9, "range": 1}
+    verdict = judge_quarantine_share(TableLook(only, only), SHARE, reasons=told)
+    assert "are quarantined, most for json (60), type (30), time (9)" in verdict.sentence
+    assert verdict.figures["reason_json"] == 60
+    assert "reason_range" not in verdict.figures
