@@ -16,6 +16,7 @@ from retail_lakehouse.assets.streaming_jobs import job_specs
 from retail_lakehouse.assets.tables import table_specs
 from retail_lakehouse.assets.topics import topic_assets
 from retail_lakehouse.assets.views import materialized_view_assets, plain_view_specs
+from retail_lakehouse.checks.data import data_checks
 from retail_lakehouse.checks.stream import stream_checks
 from retail_lakehouse.checks.views import view_checks
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
@@ -88,7 +89,7 @@ def _definitions(
             history_asset(settings),
             *maintenance_assets(),
         ],
-        asset_checks=[stream_checks(settings), view_checks(settings)],
+        asset_checks=[stream_checks(settings), data_checks(settings), view_checks(settings)],
         jobs=control_jobs(),
         sensors=[left_to_dev(s, sensors_left) for s in sensors] if sensors_left else sensors,
         schedules=(

@@ -6,7 +6,7 @@ metadata. Not here: the SQL (`contracts/`), the session (`resources/warehouse.py
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from retail_lakehouse.assets.keys import (
     table_key_named,
     view_key,
 )
+from retail_lakehouse.assets.new_data import DataLook, look_at_new_data
 from retail_lakehouse.assets.plain_views import new_row_counts, views_to_count
 from retail_lakehouse.assets.stream import HOUR_MS, now_ms
 from retail_lakehouse.contracts.mark import MarkError
@@ -35,6 +36,7 @@ from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.warehouse import WarehouseResource
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.landing import waiting_since_ms
+from retail_lakehouse.warehouse.holds import Hold, HoldsError
 from retail_lakehouse.warehouse.refresh_record import (
     ViewRecord,
     read_records,
@@ -61,6 +63,8 @@ class BaseLook:
     newest: int | None
     arrivals: tuple[tuple[int, int], ...]
     """(snapshot id, epoch ms) of the data snapshots of the last hour, or of the newest one."""
+    kept: Mapping[int, int] = field(default_factory=dict)
+    """When each snapshot that has not expired was committed (epoch ms), by its id."""
 
     def waiting_since_ms(self, served: int | None) -> int | None:
         """When the first data came that a view which serves `served` does not show.
@@ -72,11 +76,35 @@ class BaseLook:
 
 def look_at_bases(iceberg: IcebergCatalogResource) -> dict[str, BaseLook | str]:
     """Every table under a materialized view; a sentence in place of one that cannot be read."""
+    return bases_among(iceberg.tables(BASE_TABLES))
+
+
+def bases_among(tables: "Mapping[str, Table | str]") -> dict[str, BaseLook | str]:
+    """The look at the tables under materialized views, of tables that are loaded already."""
     since_ms = now_ms() - HOUR_MS
     return {
-        name: table if isinstance(table, str) else _base_look(table, since_ms)
-        for name, table in iceberg.tables(BASE_TABLES).items()
+        contract.name: table
+        if isinstance(table := tables[contract.name], str)
+        else _base_look(table, since_ms)
+        for contract in BASE_TABLES
     }
+
+
+@dataclass(frozen=True, slots=True)
+class BeforeRefresh:
+    """The tables under the views, and what their new data is like; a sentence if that is unknown.
+
+    Where it is unknown no view may be refreshed.
+    """
+
+    bases: dict[str, BaseLook | str]
+    data: DataLook | str
+
+
+def look_before_refresh(iceberg: IcebergCatalogResource, settings: Settings) -> BeforeRefresh:
+    """Looks at the tables, and evaluates what they have gained since the last look."""
+    tables, data = look_at_new_data(iceberg, settings, BASE_TABLES)
+    return BeforeRefresh(bases_among(tables), data)
 
 
 def due_views(
@@ -86,23 +114,57 @@ def due_views(
     return [view for view in MATERIALIZED_VIEWS if _is_due(view, bases, records.get(view.name))]
 
 
+@dataclass(frozen=True, slots=True)
+class Refreshing:
+    """What came of a refresh: a result for each view that nothing held, and what held the others.
+
+    Both by the view's name, in the order of the views.
+    """
+
+    results: "Mapping[str, RefreshResult]"
+    held: Mapping[str, Hold]
+
+
 def refresh_and_record(
+    views: Sequence[ViewContract],
+    warehouse: WarehouseResource,
+    before: BeforeRefresh,
+    settings: Settings,
+    label: str,
+    patience_seconds: float = 0.0,
+    counts_since_ms: int = 0,
+) -> Refreshing:
+    """Refreshes the views that nothing holds, in one session, and writes down what came of it.
+
+    Plain views whose count is due are counted in the same session; a count from before
+    `counts_since_ms` is due. Where every view is held no session is opened.
+
+    Raises:
+        WarehouseError: there is no session, it broke, or the views were never created.
+        HoldsError: what is held is not known, so nothing was refreshed.
+    """
+    if isinstance(before.data, str):
+        raise HoldsError(before.data)
+    held = before.data.book.holds_among(views)
+    free = [view for view in views if view.name not in held]
+    results: dict[str, RefreshResult] = {}
+    if free:
+        told = _refresh(
+            free, warehouse, before.bases, settings, label, patience_seconds, counts_since_ms
+        )
+        results = {result.view: result for result in told}
+    return Refreshing(results, held)
+
+
+def _refresh(
     views: Sequence[ViewContract],
     warehouse: WarehouseResource,
     bases: Mapping[str, BaseLook | str],
     settings: Settings,
     label: str,
-    patience_seconds: float = 0.0,
-    counts_since_ms: int = 0,
+    patience_seconds: float,
+    counts_since_ms: int,
 ) -> "list[RefreshResult]":
-    """Refreshes the views in one session, writes down what came of it, and returns that.
-
-    Plain views whose count is due are counted in the same session; a count from before
-    `counts_since_ms` is due.
-
-    Raises:
-        WarehouseError: there is no session, it broke, or the views were never created.
-    """
     counts = read_row_counts(settings.root)
     names = {view.name for view in views}
     to_count = views_to_count(names, counts, settings.refresh_seconds, counts_since_ms, now_ms())
@@ -170,6 +232,20 @@ def view_materialization(view: ViewContract, record: ViewRecord) -> dg.AssetMate
     )
 
 
+def held_observation(view: ViewContract, hold: Hold) -> dg.AssetObservation:
+    """What the page of a view says while its refresh is held."""
+    return dg.AssetObservation(
+        asset_key=view_key(view),
+        description=hold.sentence(view.name),
+        metadata={
+            "held_since": moment(hold.since_ms),
+            "held_because": hold.reason,
+            "findings": [each.code for each in hold.findings],
+            "release": f"retail-lakehouse views release {view.name}",
+        },
+    )
+
+
 def materialized_view_assets(settings: Settings) -> dg.AssetsDefinition:
     """The materialized views; Materialize refreshes the chosen ones in one warehouse session."""
     by_key = {view_key(view): view for view in MATERIALIZED_VIEWS}
@@ -187,21 +263,22 @@ def materialized_view_assets(settings: Settings) -> dg.AssetsDefinition:
         from retail_lakehouse.warehouse.errors import WarehouseError
 
         chosen = [view for key, view in by_key.items() if key in context.selected_asset_keys]
-        bases = look_at_bases(iceberg)
+        before = look_before_refresh(iceberg, settings)
         try:
-            results = refresh_and_record(
+            told = refresh_and_record(
                 chosen,
                 warehouse,
-                bases,
+                before,
                 settings,
                 f"dagster-run:{context.run.run_id}",
                 BUTTON_PATIENCE_SECONDS,
             )
-        except WarehouseError as error:
+        except (WarehouseError, HoldsError) as error:
             raise dg.Failure(description=str(error)) from error
-        records = read_records(settings.root)
-        for view, result in zip(chosen, results, strict=True):
-            if result.ok:
+        records, results = read_records(settings.root), told.results.values()
+        for view in chosen:
+            result = told.results.get(view.name)
+            if result is not None and result.ok:
                 record = records[view.name]
                 yield dg.MaterializeResult(
                     asset_key=view_key(view),
@@ -209,8 +286,9 @@ def materialized_view_assets(settings: Settings) -> dg.AssetsDefinition:
                     data_version=dg.DataVersion(view_data_version(view, record)),
                 )
         failed = [f"{result.view}: {result.status}" for result in results if not result.ok]
+        failed += [hold.sentence(name) for name, hold in told.held.items()]
         if failed:
-            raise dg.Failure(description=" ".join(failed))
+            raise dg.Failure(description=" ".join(failed), allow_retries=not told.held)
 
     return refresh_views
 
@@ -267,7 +345,11 @@ def _base_look(table: "Table", since_ms: int) -> BaseLook | str:
     except MarkError as error:
         # One table's mark that nobody can read must not keep the other tables' views from theirs.
         return str(error)
-    return BaseLook(newest=arrivals[0][0] if arrivals else None, arrivals=tuple(arrivals))
+    return BaseLook(
+        newest=arrivals[0][0] if arrivals else None,
+        arrivals=tuple(arrivals),
+        kept={each.snapshot_id: each.timestamp_ms for each in table.metadata.snapshots},
+    )
 
 
 def _is_due(

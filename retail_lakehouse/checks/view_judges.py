@@ -11,6 +11,7 @@ from retail_lakehouse.assets.views import BaseLook
 from retail_lakehouse.checks.judges import Figure, Verdict
 from retail_lakehouse.contracts.service_levels import ServiceLevel
 from retail_lakehouse.contracts.views import ViewContract
+from retail_lakehouse.warehouse.holds import Hold
 from retail_lakehouse.warehouse.refresh_record import ViewRecord
 
 
@@ -21,6 +22,7 @@ def judge_serving_lag(
     outage: str | None,
     at_ms: int,
     level: ServiceLevel,
+    hold: Hold | None = None,
 ) -> Verdict:
     """How long data that has landed waits to be seen in the view.
 
@@ -29,6 +31,9 @@ def judge_serving_lag(
 
     `outage` is the sentence of a refresh that has just failed: it is red at once, not only when
     the service level is broken.
+
+    What a `hold` keeps waiting is told by the check that holds the view: its lag is known, and one
+    alert is enough.
     """
     if outage is not None:
         return Verdict(False, outage)
@@ -44,6 +49,9 @@ def judge_serving_lag(
         return Verdict(True, words, figures)
     lag = round((at_ms - waiting_since_ms) / 1000, 1)
     figures["serving_lag_seconds"] = lag
+    if hold is not None:
+        figures["held_since"] = hold.since
+        return Verdict(True, hold.sentence(view.name), figures)
     words = f"Data that has landed waits for {view.name} for {lag:.0f} s"
     if lag > level.number:
         return Verdict(
@@ -92,3 +100,55 @@ def judge_incremental(view: ViewContract, record: ViewRecord | None) -> Verdict:
     if record.incremental is None:
         return Verdict(True, "The warehouse did not say how it refreshed.", figures)
     return Verdict(True, f"The last refresh folded a delta: {record.refresh_status}.", figures)
+
+
+def judge_snapshots_outlast(
+    view: ViewContract,
+    record: ViewRecord | None,
+    bases: Mapping[str, BaseLook | str],
+    retention_seconds: float,
+    refresh_seconds: float,
+    at_ms: int,
+    hold: Hold | None = None,
+) -> Verdict:
+    """What the view has folded is still there when its next refresh comes.
+
+    A snapshot that is no longer the newest expires once it is older than the retention; the one
+    that a view has folded is what its next refresh counts from. What is asked is whether it lasts
+    for one interval more. Of a view that is held it is not asked: no refresh is due.
+    """
+    if record is None:
+        return Verdict(True, f"{view.name} was not refreshed yet.")
+    if hold is not None:
+        return Verdict(True, hold.sentence(view.name))
+    figures: dict[str, Figure] = {"retention_seconds": retention_seconds}
+    for name in view.source_tables:
+        base, served = bases[name], record.base_snapshots.get(name)
+        if isinstance(base, str):
+            return Verdict(False, base, warn_only=True)
+        if served is None or served == base.newest:
+            continue
+        why = (
+            "The next refresh goes by offsets, or computes the view from nothing. Refresh the view "
+            "more often, or keep snapshots for longer (snapshot_retention_minutes)."
+        )
+        committed_ms = base.kept.get(served)
+        if committed_ms is None:
+            return Verdict(
+                False,
+                f"Snapshot {served} of {name}, the last that {view.name} has folded, has expired. "
+                f"{why}",
+                figures,
+                warn_only=True,
+            )
+        left = round(retention_seconds - (at_ms - committed_ms) / 1000, 1)
+        figures["expires_in_seconds"] = left
+        if left < refresh_seconds:
+            return Verdict(
+                False,
+                f"Snapshot {served} of {name}, the last that {view.name} has folded, expires in "
+                f"{max(0.0, left):.0f} s, and a refresh comes every {refresh_seconds:.0f} s. {why}",
+                figures,
+                warn_only=True,
+            )
+    return Verdict(True, f"What {view.name} has folded outlasts its next refresh.", figures)

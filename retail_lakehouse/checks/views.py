@@ -5,6 +5,7 @@ they are evaluated (`sensors/views.py`).
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import dagster as dg
 
@@ -17,15 +18,18 @@ from retail_lakehouse.checks.view_judges import (
     first_waiting_ms,
     judge_incremental,
     judge_serving_lag,
+    judge_snapshots_outlast,
 )
 from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS, Measure, level_of
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.settings import Settings
+from retail_lakehouse.warehouse.holds import Hold, HoldsError, read_holds
 from retail_lakehouse.warehouse.refresh_record import ViewRecord, read_records
 
 SERVING_LAG = Measure.SERVING_LAG.value
 REFRESHED_INCREMENTALLY = Measure.REFRESHED_INCREMENTALLY.value
+SNAPSHOTS_OUTLAST_REFRESH = Measure.SNAPSHOTS_OUTLAST_REFRESH.value
 
 
 def view_check_specs() -> list[dg.AssetCheckSpec]:
@@ -49,6 +53,15 @@ def view_check_specs() -> list[dg.AssetCheckSpec]:
                 metadata=level_metadata(view.name, Measure.REFRESHED_INCREMENTALLY),
                 description="The last refresh folded a delta instead of recomputing in full.",
             ),
+            dg.AssetCheckSpec(
+                SNAPSHOTS_OUTLAST_REFRESH,
+                asset=view_key(view),
+                metadata=level_metadata(view.name, Measure.SNAPSHOTS_OUTLAST_REFRESH),
+                description=(
+                    "The snapshot that the view has folded is kept until the next refresh, which "
+                    "counts from it."
+                ),
+            ),
         ]
     return specs
 
@@ -59,13 +72,15 @@ def judge_views(
     outages: Mapping[str, str],
     settings: Settings,
     at_ms: int,
+    holds: Mapping[str, Hold],
 ) -> list[JudgedCheck]:
-    """Every check of the views. `outages`: by view, the sentence of a refresh that failed."""
+    """Every check of the views. By view: the sentence of a refresh that failed, what holds it."""
     judged = []
     for view in MATERIALIZED_VIEWS:
         record, outage = records.get(view.name), outages.get(view.name)
+        hold = holds.get(view.name)
         level = level_of(view.name, Measure.SERVING_LAG)
-        lag = judge_serving_lag(view, record, bases, outage, at_ms, level)
+        lag = judge_serving_lag(view, record, bases, outage, at_ms, level, hold)
         if outage is None:
             waiting_ms = first_waiting_ms(view, record, bases)
             why = diagnose_serving(record, waiting_ms, at_ms, settings, SERVICE_LEVELS)
@@ -76,8 +91,28 @@ def judge_views(
                 dg.AssetCheckKey(view_key(view), REFRESHED_INCREMENTALLY),
                 judge_incremental(view, record),
             ),
+            JudgedCheck(
+                dg.AssetCheckKey(view_key(view), SNAPSHOTS_OUTLAST_REFRESH),
+                judge_snapshots_outlast(
+                    view,
+                    record,
+                    bases,
+                    settings.retention_minutes * 60,
+                    settings.refresh_seconds,
+                    at_ms,
+                    hold,
+                ),
+            ),
         ]
     return judged
+
+
+def known_holds(root: Path) -> dict[str, Hold]:
+    """What holds views, by their names; none where that cannot be read, which `data.py` tells."""
+    try:
+        return read_holds(root).holds_among(MATERIALIZED_VIEWS)
+    except HoldsError:
+        return {}
 
 
 def view_checks(settings: Settings) -> dg.AssetChecksDefinition:
@@ -88,7 +123,8 @@ def view_checks(settings: Settings) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, iceberg: IcebergCatalogResource
     ) -> Iterator[dg.AssetCheckResult]:
         bases, records = look_at_bases(iceberg), read_records(settings.root)
-        for judged in judge_views(bases, records, {}, settings, now_ms()):
+        holds = known_holds(settings.root)
+        for judged in judge_views(bases, records, {}, settings, now_ms(), holds):
             if judged.key in context.selected_asset_check_keys:
                 yield judged.result()
 

@@ -6,6 +6,7 @@ Dagster's button and sensor call too (`assets/views.py`); comparing (`local/reco
 
 from __future__ import annotations
 
+import getpass
 import time
 from typing import Annotated
 
@@ -33,11 +34,13 @@ def list_views(state_dir: StateDir = None, assignments: Assignments = None) -> N
     """List the views as their last refresh left them; asks no warehouse.
 
     Seconds are those since its rows were counted (not with every refresh), since its newest
-    event, and since its last refresh.
+    event, and since its last refresh. Below stands what is held, since when and why.
     """
     from retail_lakehouse.local.facts import read_views
+    from retail_lakehouse.local.status import held_views
 
     now_ms = time.time() * 1000
+    views = read_views(running_settings(state_dir, assignments).root)
     rows = [
         (
             view.name.rpartition(".")[2],
@@ -45,11 +48,13 @@ def list_views(state_dir: StateDir = None, assignments: Assignments = None) -> N
             view.rows,
             *(_age(ms, now_ms) for ms in (view.counted_ms, view.newest_ms, view.refreshed_ms)),
         )
-        for view in read_views(running_settings(state_dir, assignments).root)
+        for view in views
     ]
     heads = ("view", "kind", "rows", "counted s", "age s", "refreshed s")
     for line in columns(heads, rows):
         typer.echo(line)
+    for sentence in held_views(views):
+        typer.echo(sentence)
 
 
 @app.command()
@@ -65,21 +70,21 @@ def refresh(
     require_warehouse(settings)
     began = time.monotonic()
     typer.echo("Refreshing; one that runs already is waited for.", err=True)
-    from retail_lakehouse.assets.views import look_at_bases, refresh_and_record
+    from retail_lakehouse.assets.views import look_before_refresh, refresh_and_record
     from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS, view_named
     from retail_lakehouse.resources.iceberg import IcebergCatalogResource
     from retail_lakehouse.resources.warehouse import WarehouseResource
 
     wished = [view_named(name) for name in names or ()]
-    results = refresh_and_record(
+    told = refresh_and_record(
         wished or MATERIALIZED_VIEWS,
         WarehouseResource.of(settings),
-        look_at_bases(IcebergCatalogResource.of(settings)),
+        look_before_refresh(IcebergCatalogResource.of(settings), settings),
         settings,
         "cli:views-refresh",
         _PATIENCE_SECONDS,
     )
-    for result in results:
+    for result in told.results.values():
         rows = "-" if result.rows is None else f"{result.rows:,}"
         typer.echo(
             f"{result.view:<28} {result.outcome.value:<10} {result.duration_seconds:>6.1f} s "
@@ -87,9 +92,36 @@ def refresh(
         )
         if not result.ok:
             typer.echo(f"  {result.status}")
-    typer.echo(f"{len(results)} views in {time.monotonic() - began:.1f} s.", err=True)
-    if not all(result.ok for result in results):
+    for name, hold in told.held.items():
+        typer.echo(f"{name:<28} held\n  {hold.sentence(name)}")
+    typer.echo(f"{len(told.results)} views in {time.monotonic() - began:.1f} s.", err=True)
+    if told.held or not all(result.ok for result in told.results.values()):
         raise typer.Exit(Exit.FAILED)
+
+
+@app.command()
+def release(
+    name: Annotated[str, typer.Argument(help="A view, or a table: all views over it.")],
+    findings: Annotated[
+        list[str] | None,
+        typer.Option("--finding", help="By its code; may be repeated.  [default: all]"),
+    ] = None,
+    who: Annotated[str | None, typer.Option("--who", help="Your name.  [default: user]")] = None,
+    state_dir: StateDir = None,
+    assignments: Assignments = None,
+) -> None:
+    """Let held views go: what was found holds them no more, something new would.
+
+    The next refresh folds what is there by then.
+    """
+    from retail_lakehouse.warehouse.holds import release as let_go
+
+    settings = running_settings(state_dir, assignments)
+    by = who if who is not None else getpass.getuser()
+    at_ms = time.time_ns() // 1_000_000
+    for each in let_go(settings.root, name.rpartition(".")[2], findings or (), by, at_ms):
+        views = ", ".join(each.views) or "no view was held"
+        typer.echo(f"Released {each.code} by {each.by}: {views}\n  {each.sentence}")
 
 
 @app.command()

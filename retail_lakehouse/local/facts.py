@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from retail_lakehouse.contracts.mark import Mark, MarkKind
 from retail_lakehouse.contracts.tables import TABLES, TableContract
 from retail_lakehouse.contracts.view_contract import ViewContract
-from retail_lakehouse.contracts.views import VIEWS, materialized_under
+from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS, VIEWS, materialized_under
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.landing import newest_landed_ms
+from retail_lakehouse.warehouse.holds import Hold, HoldsError, read_holds
 from retail_lakehouse.warehouse.refresh_record import (
     RowCount,
     ViewRecord,
@@ -82,7 +83,9 @@ class ViewFacts:
 
     A plain view is as fresh as the oldest of the materialized views that it reads. `counted_ms` is
     when its `rows` were counted, which is not with every refresh. `base_snapshots` is the data
-    snapshot of each table, by its name in the contract, that a materialized view shows.
+    snapshot of each table, by its name in the contract, that a materialized view shows. `held_ms`
+    is since when the view, or one that it reads, is held, and `held_reason` why; a reason without
+    a time says that what is held cannot be read.
     """
 
     name: str
@@ -94,6 +97,8 @@ class ViewFacts:
     refresh_seconds: float | None
     state: str
     base_snapshots: Mapping[str, int | None] = field(default_factory=dict)
+    held_ms: int | None = None
+    held_reason: str = ""
 
 
 def read_topics(settings: Settings) -> list[TopicFacts]:
@@ -227,17 +232,29 @@ def _table_facts(
 def read_views(root: Path) -> list[ViewFacts]:
     """Every view of the contract, with what its last refresh left."""
     records, counts = read_records(root), read_row_counts(root)
-    return [_view_facts(view, records, counts.get(view.name)) for view in VIEWS]
+    holds: dict[str, Hold] = {}
+    unknown = ""
+    try:
+        holds = read_holds(root).holds_among(MATERIALIZED_VIEWS)
+    except HoldsError as error:
+        unknown = str(error)
+    found = [_view_facts(view, records, counts.get(view.name), holds) for view in VIEWS]
+    return [replace(each, held_reason=unknown) for each in found] if unknown else found
 
 
 def _view_facts(
-    view: ViewContract, records: Mapping[str, ViewRecord], count: RowCount | None
+    view: ViewContract,
+    records: Mapping[str, ViewRecord],
+    count: RowCount | None,
+    holds: Mapping[str, Hold],
 ) -> ViewFacts:
     record = records.get(view.name)
     if count is None and record is not None:
         count = RowCount(record.rows, record.refreshed_at_ms, record.refreshed_at_ms)
     sources = [records.get(name) for name in materialized_under(view)]
     refreshed = [source.refreshed_at_ms for source in sources if source is not None]
+    under = [holds[name] for name in sorted(materialized_under(view)) if name in holds]
+    hold = min(under, key=lambda each: each.since_ms, default=None)
     return ViewFacts(
         name=view.qualified_name,
         materialized=view.is_materialized,
@@ -248,4 +265,6 @@ def _view_facts(
         refresh_seconds=record.duration_seconds if record else None,
         state=record.refresh_status if record else "",
         base_snapshots=record.base_snapshots if record else {},
+        held_ms=hold.since_ms if hold else None,
+        held_reason=hold.reason if hold else "",
     )

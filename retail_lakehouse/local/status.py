@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import psutil  # type: ignore[import-untyped]
 
@@ -80,6 +81,7 @@ def collect_status(settings: Settings) -> Json:
     # After the looks: what is committed while they go on is not from the future.
     now_ms = time.time() * 1000
     line = pulse(tables, views, now_ms)
+    problems += held_views(views)
     if about is not None:
         problems += late_views(views, tables, topics, now_ms)
     return {
@@ -201,13 +203,14 @@ def late_views(
     """The sentence about materialized views that miss the serving lag; none where all keep it.
 
     Late is what waits: data that landed longer ago than that and is not shown, or records that
-    have not landed while what is shown is older than that. A quiet night makes nothing late.
+    have not landed while what is shown is older than that. A quiet night makes nothing late. What
+    is held is told by `held_views`.
     """
     limit = SERVICE_LEVELS.serving_lag_seconds
     by_name = {table.name: table for table in tables}
     bases = {each.name: by_name.get(each.qualified_name) for each in EVENT_TABLES}
     late = []
-    for view in (each for each in views if each.materialized):
+    for view in (each for each in views if each.materialized and not each.held_reason):
         age = _age(view.newest_ms, now_ms)
         for name, served in view.base_snapshots.items():
             base = bases.get(name)
@@ -221,6 +224,24 @@ def late_views(
     if not late:
         return []
     return [f"These views show nothing of the last {limit} s, and more waits: {', '.join(late)}."]
+
+
+def held_views(views: Sequence[ViewFacts]) -> list[str]:
+    """A sentence a reason on the materialized views whose refresh is held."""
+    by_reason: dict[tuple[int | None, str], list[str]] = {}
+    for view in (each for each in views if each.materialized and each.held_reason):
+        by_reason.setdefault((view.held_ms, view.held_reason), []).append(view.name)
+    return [
+        why
+        if since_ms is None
+        else f"Held since {_moment(since_ms)}: {', '.join(names)}. {why} Once that is looked at, "
+        "`retail-lakehouse views release` lets a view or a table go."
+        for (since_ms, why), names in by_reason.items()
+    ]
+
+
+def _moment(epoch_ms: int) -> str:
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _process_json(status: ProcessStatus) -> Json:
@@ -312,4 +333,6 @@ def _view_json(view: ViewFacts, now_ms: float) -> Json:
         "refreshed_age_seconds": _age(view.refreshed_ms, now_ms),
         "refresh_seconds": view.refresh_seconds,
         "state": view.state,
+        "held_since": None if view.held_ms is None else _moment(view.held_ms),
+        "held_reason": view.held_reason,
     }

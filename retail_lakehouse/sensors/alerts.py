@@ -15,6 +15,7 @@ from retail_lakehouse.alerts.incidents import Figure, Kind, Notice, Seen, incide
 from retail_lakehouse.alerts.message import SENTENCE_MOST
 from retail_lakehouse.alerts.redact import one_line, without_secrets
 from retail_lakehouse.assets.stream import now_ms
+from retail_lakehouse.checks.data import data_check_specs
 from retail_lakehouse.checks.stream import stream_check_specs
 from retail_lakehouse.checks.views import view_check_specs
 from retail_lakehouse.contracts.alerting import level_behind
@@ -55,7 +56,8 @@ def alerts_sensor(settings: Settings) -> dg.SensorDefinition:
     """Tells of edges every `sensor_seconds`, and delivers what waits."""
     watch = Watch()
     evaluated_by_sensors = {
-        check_name(spec.key) for spec in (*stream_check_specs(), *view_check_specs())
+        check_name(spec.key)
+        for spec in (*stream_check_specs(), *data_check_specs(), *view_check_specs())
     }
 
     @dg.sensor(

@@ -8,7 +8,7 @@ comes; and those it judged so before, until they have recovered. Not here: the v
 from retail_lakehouse.assets.views import look_at_bases
 from retail_lakehouse.checks.causes import Cause
 from retail_lakehouse.checks.judged import JudgedCheck
-from retail_lakehouse.checks.views import SERVING_LAG, judge_views
+from retail_lakehouse.checks.views import SERVING_LAG, judge_views, known_holds
 from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
@@ -35,9 +35,10 @@ def judge_paused(
     was_red = any(name.endswith(f":{SERVING_LAG}") for name in told)
     if not is_missing and not was_red:
         return []
+    holds = known_holds(settings.root)
     lags = [
         judged
-        for judged in judge_views(look_at_bases(iceberg), records, {}, settings, at_ms)
+        for judged in judge_views(look_at_bases(iceberg), records, {}, settings, at_ms, holds)
         if judged.key.name == SERVING_LAG
     ]
     return [

@@ -1,8 +1,9 @@
 """The sensor that refreshes the views that are due.
 
-Here: one tick: what is due, one warehouse session for all of it, what is reported. Not here: the
-refresh (`assets/views.py`), the verdicts (`checks/`). A refresh is reported without a run: a run
-would cost more than the refresh. Where nothing is due, no connection is opened.
+Here: one tick: what the tables have gained, what is due and not held, one warehouse session for all
+of it, what is reported. Not here: the look at new data (`assets/new_data.py`), the refresh
+(`assets/views.py`), the verdicts (`checks/`). A refresh is reported without a run: a run would cost
+more than the refresh. Where nothing is due, no connection is opened.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,10 +17,12 @@ from retail_lakehouse.assets.stream import now_ms
 from retail_lakehouse.assets.views import (
     BaseLook,
     due_views,
-    look_at_bases,
+    held_observation,
+    look_before_refresh,
     refresh_and_record,
     view_materialization,
 )
+from retail_lakehouse.checks.data import holds_in, judge_data
 from retail_lakehouse.checks.views import judge_views
 from retail_lakehouse.contracts.view_contract import ViewContract
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
@@ -28,6 +31,7 @@ from retail_lakehouse.resources.warehouse import WarehouseResource
 from retail_lakehouse.sensors.edges import Edge, Memory
 from retail_lakehouse.sensors.reports import check_events, report_every_seconds, tick_sentence
 from retail_lakehouse.settings import Settings
+from retail_lakehouse.warehouse.holds import Hold, HoldsError
 from retail_lakehouse.warehouse.refresh_record import (
     RowCount,
     ViewRecord,
@@ -62,23 +66,25 @@ def views_sensor(settings: Settings) -> dg.SensorDefinition:
         from retail_lakehouse.warehouse.refresh import RefreshOutcome
 
         memory = Memory.from_cursor(context.cursor)
-        bases = look_at_bases(iceberg)
+        before = look_before_refresh(iceberg, settings)
+        bases = before.bases
         due = due_views(bases, read_records(settings.root))
         outages: dict[str, str] = {}
         refreshed: set[str] = set()
         if due:
             try:
-                results = refresh_and_record(
+                told = refresh_and_record(
                     due,
                     warehouse,
-                    bases,
+                    before,
                     settings,
                     SESSION_LABEL,
                     counts_since_ms=started_ms,
                 )
-            except WarehouseError as error:
+            except (WarehouseError, HoldsError) as error:
                 outages = {view.name: str(error) for view in due}
             else:
+                results = told.results.values()
                 refreshed = {result.view for result in results if result.ok}
                 outages = {
                     result.view: result.status
@@ -86,17 +92,24 @@ def views_sensor(settings: Settings) -> dg.SensorDefinition:
                     if result.outcome is RefreshOutcome.FAILED
                 }
         at, records = now_ms(), read_records(settings.root)
+        holds = holds_in(before.data)
         events = _refreshes(refreshed, records, memory, at, every_seconds)
         events += _plain_views(refreshed, records, read_row_counts(settings.root), memory, at)
         told = refreshed | {event.asset_key.path[-1] for event in events}
         quiet = [view for view in MATERIALIZED_VIEWS if view.name not in told]
         events += _quiet_views(quiet, bases, records, settings, memory, at)
-        judged = judge_views(bases, records, outages, settings, at)
+        events += _held_views(holds, memory, at)
+        judged = [
+            *judge_views(bases, records, outages, settings, at, holds),
+            *judge_data(before.data),
+        ]
         events += check_events(judged, memory, at)
         return dg.SensorResult(
             asset_events=events,
             cursor=memory.to_cursor(),
-            skip_reason=tick_sentence(len(events), judged),
+            skip_reason=" ".join(
+                [tick_sentence(len(events), judged), *held_sentences(holds)],
+            ),
         )
 
     return refresh_due_views
@@ -123,6 +136,28 @@ def _refreshes(
             memory.note(view.name, "reported", at_ms)
             unreported.discard(view.name)
     memory.facts["unreported_views"] = sorted(unreported)
+    return events
+
+
+def held_sentences(holds: Mapping[str, Hold]) -> list[str]:
+    """Which views were left out of the refresh and why, once for those with the same reason."""
+    by_reason: dict[str, list[str]] = {}
+    for name, hold in holds.items():
+        by_reason.setdefault(f"since {hold.since}: {hold.reason}", []).append(name)
+    return [f"Held are {', '.join(names)} {told}" for told, names in by_reason.items()]
+
+
+def _held_views(holds: Mapping[str, Hold], memory: Memory, at_ms: int) -> list[dg.AssetObservation]:
+    """What the pages of held views say: at once, and then as heartbeats."""
+    events = []
+    for view in MATERIALIZED_VIEWS:
+        hold, name = holds.get(view.name), f"{view.qualified_name}:held"
+        if hold is None:
+            memory.reported.pop(name, None)
+            continue
+        codes = ",".join(each.code for each in hold.findings)
+        if memory.edge(name, codes, at_ms) is not Edge.PERSISTING:
+            events.append(held_observation(view, hold))
     return events
 
 

@@ -10,8 +10,9 @@ from retail_lakehouse.assets.keys import table_key, topic_key, view_key
 from retail_lakehouse.build import build_defs
 from retail_lakehouse.contracts.events import CLICKSTREAM, INVENTORY
 from retail_lakehouse.contracts.tables import event_table
-from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
+from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS, view_named
 from retail_lakehouse.kafka.admin import TopicDescription
+from retail_lakehouse.warehouse.holds import read_holds
 from retail_lakehouse_tests.resources.fakes import (
     FakeJobs,
     FakeKafka,
@@ -70,6 +71,39 @@ def test_a_warehouse_that_is_down_fails_the_run_with_its_sentence(lakehouse: Lak
     assert data.user_failure_data.description == "No warehouse answers at 127.0.0.1:1."
 
 
+def test_materialize_leaves_out_what_is_held_and_says_why(lakehouse: Lakehouse) -> None:
+    warehouse = FakeWarehouse()
+    lakehouse.commit("inventory", 3)
+    lakehouse.lose("inventory", 2)
+    lakehouse.commit("inventory", 3)
+    lakehouse.commit("clickstream", 3)
+    held, free = view_named("mv_stock_newest"), view_named("mv_web_sessions")
+    result = run(
+        lakehouse,
+        dg.AssetSelection.assets(view_key(held), view_key(free)).without_checks(),
+        warehouse=warehouse,
+    )
+    assert [views for _, views in warehouse.sessions] == [(free.name,)]
+    events = result.get_asset_materialization_events()
+    assert {event.asset_key for event in events} == {view_key(free)}
+    failure = result.filter_events(lambda event: event.is_step_failure)[0]
+    data = failure.step_failure_data.user_failure_data
+    assert data is not None
+    assert str(data.description).startswith("mv_stock_newest is held since")
+    assert "`retail-lakehouse views release mv_stock_newest`" in str(data.description)
+
+
+def test_what_a_button_finds_holds_as_what_the_sensor_finds(lakehouse: Lakehouse) -> None:
+    lakehouse.commit("inventory", 3)
+    lakehouse.lose("inventory", 2)
+    lakehouse.commit("inventory", 3)
+    selection = dg.AssetSelection.checks_for_assets(table_key(event_table("inventory")))
+    result = run(lakehouse, selection, kafka=FakeKafka({"inventory": 8}), streaming_jobs=FakeJobs())
+    failed = {each.check_name for each in result.get_asset_check_evaluations() if not each.passed}
+    assert failed == {"offsets_contiguous"}
+    assert read_holds(lakehouse.settings.root).hold_of("mv_stock_newest") is not None
+
+
 def test_observe_reports_what_the_sensor_reports(lakehouse: Lakehouse) -> None:
     lakehouse.commit("inventory", 10)
     result = run(
@@ -117,6 +151,10 @@ def test_evaluate_judges_by_the_same_look_as_the_sensor(lakehouse: Lakehouse) ->
         "ingest_lag",
         "events_arrive",
         "producer_clock",
+        "volume",
+        "offsets_contiguous",
+        "unique_by_key",
+        "conforms_to_contract",
     }
     assert all(each.passed for each in evaluations)
 
@@ -129,7 +167,11 @@ def test_the_checks_of_one_view_are_evaluated_without_those_of_the_others(
     result = run(lakehouse, dg.AssetSelection.checks_for_assets(key))
     assert result.success
     told = {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
-    assert told == {"serving_lag": True, "refreshed_incrementally": True}
+    assert told == {
+        "serving_lag": True,
+        "refreshed_incrementally": True,
+        "snapshots_outlast_refresh": True,
+    }
     assert {each.asset_key for each in result.get_asset_check_evaluations()} == {key}
 
 

@@ -1,3 +1,4 @@
+from retail_lakehouse.checks.data import data_check_specs
 from retail_lakehouse.checks.stream import stream_check_specs
 from retail_lakehouse.checks.views import view_check_specs
 from retail_lakehouse.contracts.alerting import ALERTS, alert_for, level_behind
@@ -9,7 +10,7 @@ def test_every_measure_has_its_words_and_no_words_are_of_something_else() -> Non
 
 
 def test_a_check_of_an_asset_has_the_level_that_its_page_shows() -> None:
-    for spec in (*stream_check_specs(), *view_check_specs()):
+    for spec in (*stream_check_specs(), *data_check_specs(), *view_check_specs()):
         level = level_behind("/".join(spec.asset_key.path), spec.name)
         assert level is not None
         assert spec.metadata is not None

@@ -1,5 +1,6 @@
 import pytest
 
+from retail_lakehouse.checks.data import data_check_specs
 from retail_lakehouse.checks.stream import stream_check_specs
 from retail_lakehouse.checks.views import view_check_specs
 from retail_lakehouse.contracts.service_levels import (
@@ -15,14 +16,15 @@ from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
 
 
 def test_every_check_judges_a_level_and_every_level_has_its_check() -> None:
-    checks = {spec.name for spec in (*stream_check_specs(), *view_check_specs())}
+    specs = [*stream_check_specs(), *data_check_specs(), *view_check_specs()]
+    checks = {spec.name for spec in specs}
     # The one on the checks themselves is judged where alerts are told, and is no check in Dagster.
     assert checks | {Measure.CHECKS_LOOKED_AT} == set(Measure)
-    assert len(LEVELS) == len(stream_check_specs()) + len(view_check_specs()) + 1
+    assert len(LEVELS) == len(specs) + 1
 
 
 def test_a_checks_page_says_whose_it_is_and_what_to_do() -> None:
-    for spec in (*stream_check_specs(), *view_check_specs()):
+    for spec in (*stream_check_specs(), *data_check_specs(), *view_check_specs()):
         assert spec.metadata is not None
         assert spec.metadata["runbook"] == f"docs/runbooks/{spec.name.replace('_', '-')}.md"
         assert spec.metadata["severity"] in set(Severity)
