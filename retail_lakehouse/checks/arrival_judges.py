@@ -79,7 +79,11 @@ def judge_producer_clock(table: TableLook | str, level: ServiceLevel, at_ms: int
 
 
 def judge_volume(
-    event: EventContract, hours: Hours | None, calendar: OpeningCalendar, level: ServiceLevel
+    table: TableLook | str,
+    event: EventContract,
+    hours: Hours | None,
+    calendar: OpeningCalendar,
+    level: ServiceLevel,
 ) -> Verdict:
     """The last hour that is over has about as many records as the same hour of former weeks.
 
@@ -87,6 +91,8 @@ def judge_volume(
     time moves nothing; the middle one of them counts. It is a warning, and holds no view: what was
     sent is shown.
     """
+    if isinstance(table, str):
+        return Verdict(False, table, warn_only=True)
     if hours is None or not hours.records:
         return Verdict(True, "No whole hour was seen yet.")
     hour = max(hours.records)

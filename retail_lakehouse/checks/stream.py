@@ -200,7 +200,11 @@ def judge_stream(
                 table_key(table),
                 VOLUME,
                 judge_volume(
-                    event, before.hours.get(name), calendar, level_of(table.name, Measure.VOLUME)
+                    stream.tables[name],
+                    event,
+                    before.hours.get(name),
+                    calendar,
+                    level_of(table.name, Measure.VOLUME),
                 ),
             ),
             (

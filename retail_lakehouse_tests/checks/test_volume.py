@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from retail_lakehouse.assets.stream import TableLook
 from retail_lakehouse.checks.arrival_judges import judge_volume
 from retail_lakehouse.contracts import opening_hours
 from retail_lakehouse.contracts.events import INVENTORY
@@ -13,6 +14,7 @@ from retail_lakehouse.tables.hourly_volume import WEEK_HOURS, Hours
 from retail_lakehouse_tests.checks.looks import ALWAYS_CLOSED, ALWAYS_OPEN
 
 HOUR = 500_000
+SEEN = TableLook(None, None)
 VOLUME_LEVEL = level_of("inventory_events", Measure.VOLUME)
 
 
@@ -39,7 +41,7 @@ def hours(newest: int, *former: int) -> Hours:
 def test_an_hour_is_held_against_the_middle_one_of_former_weeks(
     newest: int, former: tuple[int, ...], passed: bool
 ) -> None:
-    verdict = judge_volume(INVENTORY, hours(newest, *former), ALWAYS_OPEN, VOLUME_LEVEL)
+    verdict = judge_volume(SEEN, INVENTORY, hours(newest, *former), ALWAYS_OPEN, VOLUME_LEVEL)
     assert verdict.passed is passed, verdict.sentence
     assert verdict.passed or verdict.warn_only
 
@@ -53,13 +55,19 @@ def test_a_switch_of_summer_time_moves_no_hour() -> None:
     )
     calendar = OpeningCalendar((stores, shop), 0)
     known = Hours({newest - WEEK_HOURS: 500, newest: 1_000})
-    verdict = judge_volume(INVENTORY, known, calendar, VOLUME_LEVEL)
+    verdict = judge_volume(SEEN, INVENTORY, known, calendar, VOLUME_LEVEL)
     assert verdict.figures["volume_share"] == 1.0
-    closed = judge_volume(INVENTORY, known, OpeningCalendar((stores,), 0), VOLUME_LEVEL)
+    closed = judge_volume(SEEN, INVENTORY, known, OpeningCalendar((stores,), 0), VOLUME_LEVEL)
     assert closed.passed
     assert closed.figures["weeks_known"] == 0
 
 
 def test_no_hour_is_no_fault() -> None:
-    assert judge_volume(INVENTORY, None, ALWAYS_OPEN, VOLUME_LEVEL).passed
-    assert judge_volume(INVENTORY, Hours(), ALWAYS_CLOSED, VOLUME_LEVEL).passed
+    assert judge_volume(SEEN, INVENTORY, None, ALWAYS_OPEN, VOLUME_LEVEL).passed
+    assert judge_volume(SEEN, INVENTORY, Hours(), ALWAYS_CLOSED, VOLUME_LEVEL).passed
+
+
+def test_a_table_that_cannot_be_read_is_told_as_everywhere() -> None:
+    verdict = judge_volume("No catalog.", INVENTORY, hours(5, 5), ALWAYS_OPEN, VOLUME_LEVEL)
+    assert not verdict.passed
+    assert verdict.sentence == "No catalog."

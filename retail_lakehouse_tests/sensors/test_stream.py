@@ -63,14 +63,14 @@ def test_an_outage_is_a_failed_check_with_a_sentence_and_never_a_silent_skip(
         streaming_jobs=FakeJobs(JobState.STOPPED, "Nothing runs: start it with `make dev`."),
     )
     told = evaluations(result)
-    assert len(told) == 18
+    assert len(told) == 21
     assert not any(evaluation.passed for evaluation in told.values())
     sentence = told[topic_key(INVENTORY).to_user_string(), "topic_available"].description
     assert "did not answer" in str(sentence)
     assert "make dev" in str(
         told[job_key(INVENTORY).to_user_string(), "streaming_job_healthy"].description
     )
-    assert "18 of 18 checks fail" in str(result.skip_reason)
+    assert "21 of 21 checks fail" in str(result.skip_reason)
 
 
 def test_a_quarantine_that_cannot_be_loaded_fails_its_own_check_alone(
@@ -101,7 +101,7 @@ def test_verdicts_are_reported_at_edges_only(
         "iceberg": lakehouse.resource(),
         "streaming_jobs": jobs,
     }
-    assert len(evaluations(tick(sensor, **resources))) == 18
+    assert len(evaluations(tick(sensor, **resources))) == 21
     assert tick(sensor, **resources).asset_events == []
 
     jobs.state, jobs.sentence = JobState.FAILED, "The job is crashing."
