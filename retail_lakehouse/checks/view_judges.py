@@ -113,9 +113,9 @@ def judge_snapshots_outlast(
 ) -> Verdict:
     """What the view has folded is still there when its next refresh comes.
 
-    A snapshot that is no longer the newest expires once it is older than the retention; the one
-    that a view has folded is what its next refresh counts from. What is asked is whether it lasts
-    for one interval more. Of a view that is held it is not asked: no refresh is due.
+    A snapshot expires once it has not been the newest for the retention; the one that a view has
+    folded is what its next refresh counts from. What is asked is whether it lasts for one interval
+    more. Of a view that is held it is not asked: no refresh is due.
     """
     if record is None:
         return Verdict(True, f"{view.name} was not refreshed yet.")
@@ -141,7 +141,8 @@ def judge_snapshots_outlast(
                 figures,
                 warn_only=True,
             )
-        left = round(retention_seconds - (at_ms - committed_ms) / 1000, 1)
+        after = [ms for ms in base.kept.values() if ms > committed_ms]
+        left = round(retention_seconds - (at_ms - min(after, default=at_ms)) / 1000, 1)
         figures["expires_in_seconds"] = left
         if left < refresh_seconds:
             return Verdict(

@@ -127,20 +127,23 @@ def _refresh_views(settings: Settings, tables: Sequence[str]) -> None:
     if not is_answering(settings.warehouse_port):
         typer.echo(f"The warehouse is down: its next refresh computes {names} anew, in full.")
         return
-    from retail_lakehouse.assets.views import look_at_bases, refresh_and_record
+    from retail_lakehouse.assets.views import look_before_refresh, refresh_and_record
     from retail_lakehouse.resources.iceberg import IcebergCatalogResource
     from retail_lakehouse.resources.warehouse import WarehouseResource
 
-    results = refresh_and_record(
+    told = refresh_and_record(
         views,
         WarehouseResource.of(settings),
-        look_at_bases(IcebergCatalogResource.of(settings)),
+        look_before_refresh(IcebergCatalogResource.of(settings), settings),
         settings,
         "cli:erase",
         _PATIENCE_SECONDS,
     )
-    for result in results:
+    for result in told.results.values():
         typer.echo(f"{result.view}: {view_line(result)}")
+    for name, hold in told.held.items():
+        # It shows what was there before, the customer too: only a refresh takes it out.
+        typer.echo(f"{name}: not computed anew. {hold.sentence(name)}")
 
 
 def _on_aws(customer: str) -> str:

@@ -4,10 +4,16 @@ from typing import Any
 import pytest
 
 from retail_lakehouse.assets.views import BaseLook
-from retail_lakehouse.checks.view_judges import judge_incremental, judge_serving_lag
+from retail_lakehouse.checks.judges import Verdict
+from retail_lakehouse.checks.view_judges import (
+    judge_incremental,
+    judge_serving_lag,
+    judge_snapshots_outlast,
+)
 from retail_lakehouse.contracts.service_levels import Measure, level_of
 from retail_lakehouse.contracts.view_contract import EXTERNAL_SCHEMA
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
+from retail_lakehouse.warehouse.holds import Finding, Hold
 from retail_lakehouse.warehouse.refresh_record import ViewRecord
 
 AT = 1_800_000_000_000
@@ -101,3 +107,46 @@ def test_a_full_recomputation_warns_and_what_was_not_said_is_not_guessed() -> No
     assert full.warn_only
     assert judge_incremental(VIEW, record(incremental=None)).passed
     assert judge_incremental(VIEW, None).passed
+
+
+RETENTION, EVERY = 900, 15
+
+
+def outlasts(served: int | None, kept: dict[int, float], hold: Hold | None = None) -> Verdict:
+    """`kept`: by snapshot, how long ago it was committed."""
+    instants = {snapshot: AT - int(ago * 1000) for snapshot, ago in kept.items()}
+    newest = max(kept) if kept else None
+    looks: dict[str, BaseLook | str] = {TABLE: BaseLook(newest, (), instants)}
+    return judge_snapshots_outlast(VIEW, record(served), looks, RETENTION, EVERY, AT, hold)
+
+
+@pytest.mark.parametrize("ago, passed", [(884, True), (886, False), (9_999, False)])
+def test_what_a_view_has_folded_outlasts_its_next_refresh(ago: float, passed: bool) -> None:
+    # It expires once it has not been the newest for the retention, however old it is.
+    verdict = outlasts(7, {7: 50_000, 8: ago, 9: 5})
+    assert verdict.passed is passed
+    assert verdict.passed or verdict.warn_only
+    assert verdict.figures["expires_in_seconds"] == RETENTION - ago
+
+
+def test_the_newest_snapshot_never_expires() -> None:
+    assert outlasts(9, {9: 50_000}).passed
+    assert outlasts(None, {9: 5}).passed
+
+
+def test_a_snapshot_that_has_expired_is_said_to_make_the_refresh_dear() -> None:
+    verdict = outlasts(7, {8: 100, 9: 5})
+    assert not verdict.passed
+    assert "has expired" in verdict.sentence
+
+
+def test_of_a_view_that_is_held_neither_lag_nor_expiry_is_asked() -> None:
+    gap = Finding.of(TABLE, Measure.OFFSETS_CONTIGUOUS, 8, "A gap.", AT - 9_000_000)
+    hold = Hold(gap.found_at_ms, (gap,))
+    assert outlasts(7, {8: 100, 9: 5}, hold).passed
+    late = bases((8, 9_000), (7, 10_000))
+    verdict = judge_serving_lag(VIEW, record(7), late, None, AT, LEVEL, hold)
+    assert verdict.passed
+    assert verdict.figures["serving_lag_seconds"] == 9_000
+    assert "is held since" in verdict.sentence
+    assert not judge_serving_lag(VIEW, record(7), late, None, AT, LEVEL).passed

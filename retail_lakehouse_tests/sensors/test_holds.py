@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -20,7 +21,6 @@ from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.evaluated import read_evaluated
 from retail_lakehouse.warehouse.holds import holds_file, read_holds
 from retail_lakehouse.warehouse.refresh_record import read_records
-from retail_lakehouse_tests.resources import fakes
 from retail_lakehouse_tests.resources.fakes import (
     FakeJobs,
     FakeKafka,
@@ -265,7 +265,7 @@ def test_a_loss_in_the_quarantine_is_told_and_holds_no_view(
     name = quarantine_table("inventory").name
     lakehouse.commit("inventory", 3)
     lakehouse.quarantine("inventory", [b"{"])
-    lakehouse.marks[name] = fakes.replace(lakehouse.marks[name], until={0: 9, 1: 0, 2: 0})
+    lakehouse.marks[name] = replace(lakehouse.marks[name], until={0: 9, 1: 0, 2: 0})
     lakehouse.quarantine("inventory", [b"["])
     told = failing(tick(sensor, iceberg=iceberg, warehouse=warehouse))
     assert set(told) == {(name, "offsets_contiguous")}

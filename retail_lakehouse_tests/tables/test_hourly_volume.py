@@ -87,7 +87,7 @@ def test_a_mark_that_expired_unseen_makes_its_hours_unknown() -> None:
 
 def test_hours_without_a_record_are_none_once_everything_has_landed() -> None:
     begin = [(H + 0.9, [mark(H + 0.9, 5, 5)])]
-    quiet = [(H + 1 + n / 12, []) for n in range(25)]
+    quiet: list[tuple[float, list[Mark]]] = [(H + 1 + n / 12, []) for n in range(25)]
     assert looked(*begin, *quiet, landed=False)[1] == {}
     assert looked(*begin, *quiet, landed=True)[1] == {H + 1: 0, H + 2: 0}
 
