@@ -119,6 +119,11 @@ class Settings(BaseSettings):
     """Where people open Dagster's pages, for the links in alerts; the loopback when not given."""
     runbooks_url: str = Field("", pattern=r"^(https?://[^\s/]+.*)?$")
     """Where the runbooks are on the web; alerts name the path in the repository when not given."""
+    disk_warning_mb: int = Field(0, ge=0)
+    disk_critical_mb: int = Field(0, ge=0)
+    """The watchdog alarms when less is free where the state folder lies; 0: the service level's."""
+    watchdog_seconds: float = Field(10.0, gt=0, le=60)
+    """Seconds between two looks of the watchdog."""
 
     warehouse_host: str = ""
     """Redshift Serverless endpoint; the stand-in's own when not given."""
@@ -182,6 +187,11 @@ class Settings(BaseSettings):
             parse_hosts(self.web_allowed_hosts)
         except HostNameError as error:
             raise ValueError(f"web_allowed_hosts: {error}; correct it") from None
+        if self.disk_critical_free_mb > self.disk_warning_free_mb:
+            raise ValueError(
+                f"disk_critical_mb is {self.disk_critical_free_mb} and disk_warning_mb "
+                f"{self.disk_warning_free_mb}; the warning is to come first"
+            )
         if self.malformed_share + self.late_share + self.duplicate_share >= 1:
             raise ValueError(
                 "malformed_share, late_share and duplicate_share add up to 1 or more; lower one"
@@ -298,6 +308,16 @@ class Settings(BaseSettings):
     def sensor_seconds(self) -> int:
         """Seconds between ticks of the sensors that watch topics, jobs and tables."""
         return self.sensor_interval_seconds or (15 if self.is_local else 30)
+
+    @property
+    def disk_warning_free_mb(self) -> int:
+        """Free MiB below which the disk fills up."""
+        return self.disk_warning_mb or SERVICE_LEVELS.disk_warning_free_mb
+
+    @property
+    def disk_critical_free_mb(self) -> int:
+        """Free MiB below which the disk is nearly full."""
+        return self.disk_critical_mb or SERVICE_LEVELS.disk_critical_free_mb
 
     @property
     def burst(self) -> Burst | None:

@@ -36,7 +36,7 @@ class Links:
 
     def asset(self, notice: Notice) -> str:
         """The check on the asset's page."""
-        if notice.asset == CONTROL_PLANE:
+        if notice.asset.partition("/")[0] == CONTROL_PLANE:
             return f"{self.dagster_url}/automation"
         path = "/".join(quote(part, safe="") for part in notice.asset.split("/"))
         check = quote(notice.check, safe="")

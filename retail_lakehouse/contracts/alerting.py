@@ -138,6 +138,39 @@ ALERTS: tuple[AlertContract, ...] = (
         "Nobody watches part of the platform: a green page may be an old one.",
         "retail-lakehouse jobs status",
     ),
+    AlertContract(
+        Measure.DAEMON_TICKS.value,
+        "Dagster's daemon stands still",
+        "Events still land, and the views are not refreshed any more: they show what they showed "
+        "when it stopped. No other alert can come until it is back.",
+        "retail-lakehouse jobs restart dagster-daemon",
+    ),
+    AlertContract(
+        Measure.CODE_SERVER_ANSWERS.value,
+        "Dagster's code server does not answer",
+        "Events still land, and the views are not refreshed any more: they show what they showed "
+        "when it stopped. No other alert can come until it is back.",
+        "retail-lakehouse jobs restart dagster-code-server",
+    ),
+    AlertContract(
+        Measure.SENSOR_TICKS.value,
+        "A sensor or schedule does not work",
+        "What it does is not done: views may not be refreshed, or a fault may not be told. The "
+        "others go on.",
+        "retail-lakehouse jobs status",
+    ),
+    AlertContract(
+        Measure.DISK_SPACE.value,
+        "The disk fills up",
+        "Nothing is wrong in the figures yet; on a full disk no event lands any more.",
+        "retail-lakehouse status",
+    ),
+    AlertContract(
+        Measure.DISK_NEARLY_FULL.value,
+        "The disk is nearly full",
+        "Soon no event lands and no view is refreshed: the figures will stand still.",
+        "retail-lakehouse status",
+    ),
 )
 
 _BY_CHECK = {alert.check: alert for alert in ALERTS}

@@ -54,6 +54,25 @@ class ServiceLevels:
     more than its inverse."""
     unlooked_seconds: int = 2_100
     """A check whose latest verdict is older is not looked at: two heartbeats and some ticks."""
+    daemon_silent_seconds: int = 90
+    """Dagster's daemon sends a heartbeat every 30 s: three are missing."""
+    daemon_thread_silent_seconds: int = 330
+    """Of one of its threads, which sends none while it works; also how long errors in its
+    heartbeats may go on: Dagster repeats one for 300 s."""
+    code_server_silent_seconds: int = 60
+    """Longer than a killed one takes to be started again and to load the code."""
+    sensor_silent_seconds: int = 330
+    """Without a tick that ended well: one may take 300 s before it is given up."""
+    sensor_silent_intervals: int = 4
+    """The same in its own intervals, whichever is longer."""
+    sensor_failed_ticks: int = 3
+    """So many in a row are no accident."""
+    schedule_silent_seconds: int = 9000
+    """Dagster notes every hour, give or take 10 minutes, that it has looked at a schedule."""
+    disk_warning_free_mb: int = 4096
+    """Free space of the state folder's file system; there is time to make room."""
+    disk_critical_free_mb: int = 1024
+    """Commits and Dagster's history fail soon."""
 
     @property
     def long_batch_seconds(self) -> float:
@@ -98,6 +117,22 @@ class Measure(StrEnum):
     SNAPSHOTS_OUTLAST_REFRESH = "snapshots_outlast_refresh"
     CHECKS_LOOKED_AT = "checks_looked_at"
     """Our own verdict on all others: somebody still evaluates them."""
+    DAEMON_TICKS = "daemon_ticks"
+    CODE_SERVER_ANSWERS = "code_server_answers"
+    SENSOR_TICKS = "sensor_ticks"
+    """Of every sensor and schedule that is not switched off."""
+    DISK_SPACE = "disk_space"
+    DISK_NEARLY_FULL = "disk_nearly_full"
+
+
+WATCHDOG_MEASURES = (
+    Measure.DAEMON_TICKS,
+    Measure.CODE_SERVER_ANSWERS,
+    Measure.SENSOR_TICKS,
+    Measure.DISK_SPACE,
+    Measure.DISK_NEARLY_FULL,
+)
+"""What is judged outside Dagster, by the watchdog: no check of Dagster's could tell of it."""
 
 
 HOLDING: tuple[Measure, ...] = (
@@ -196,10 +231,15 @@ def _levels() -> tuple[ServiceLevel, ...]:
             ServiceLevel(view.name, Measure.REFRESHED_INCREMENTALLY, None, "", warning),
             ServiceLevel(view.name, Measure.SNAPSHOTS_OUTLAST_REFRESH, None, "", warning),
         ]
-    unlooked = limits.unlooked_seconds
-    found.append(
-        ServiceLevel(CONTROL_PLANE, Measure.CHECKS_LOOKED_AT, unlooked, "s", critical),
+    of_control_plane: tuple[tuple[Measure, float, str, Severity], ...] = (
+        (Measure.CHECKS_LOOKED_AT, limits.unlooked_seconds, "s", critical),
+        (Measure.DAEMON_TICKS, limits.daemon_silent_seconds, "s", critical),
+        (Measure.CODE_SERVER_ANSWERS, limits.code_server_silent_seconds, "s", critical),
+        (Measure.SENSOR_TICKS, limits.sensor_silent_seconds, "s", critical),
+        (Measure.DISK_SPACE, limits.disk_warning_free_mb, "MiB free", warning),
+        (Measure.DISK_NEARLY_FULL, limits.disk_critical_free_mb, "MiB free", critical),
     )
+    found += [ServiceLevel(CONTROL_PLANE, *each) for each in of_control_plane]
     return tuple(found)
 
 

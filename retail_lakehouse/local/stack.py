@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
 JOBS = tuple(topic.event for topic in TOPICS)
 DAGSTER_PROCESSES = ("dagster-code-server", "dagster-webserver", "dagster-daemon")
-PROCESS_NAMES = ("broker", "warehouse", *JOBS, "simulator", *DAGSTER_PROCESSES)
+WATCHDOG = "watchdog"
+PROCESS_NAMES = ("broker", "warehouse", *JOBS, "simulator", *DAGSTER_PROCESSES, WATCHDOG)
 
 _READY_TIMEOUT_SECONDS = 120.0
 _POLL_SECONDS = 0.1
@@ -158,6 +159,7 @@ class Stack:
             # Dagster's own command would serve whoever asks (`web/guard.py`).
             self._unit("dagster-webserver", [python, "-m", "retail_lakehouse.cli", "web"]),
             self._unit("dagster-daemon", [python, "-m", "dagster._daemon", "run", "-w", workspace]),
+            self._unit(WATCHDOG, [python, "-m", "retail_lakehouse.local.watchdog"]),
         ]
 
     def cancel(self) -> None:
@@ -213,6 +215,7 @@ class Stack:
                 ("code-server", "views", "topics"),
                 start("dagster-daemon", socket.exists),
             ),
+            Step("watchdog", "Watchdog", ("daemon",), start(WATCHDOG)),
         ]
         if self._with_simulator:
             steps.append(Step("simulator", "Simulator", ("topics",), start("simulator")))
