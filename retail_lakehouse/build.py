@@ -19,6 +19,7 @@ from retail_lakehouse.assets.views import materialized_view_assets, plain_view_s
 from retail_lakehouse.checks.data import data_checks
 from retail_lakehouse.checks.stream import stream_checks
 from retail_lakehouse.checks.views import view_checks
+from retail_lakehouse.resources.heartbeat import HeartbeatResource
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.kafka import KafkaResource
 from retail_lakehouse.resources.maintenance import MaintenanceResource
@@ -28,6 +29,7 @@ from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
 from retail_lakehouse.resources.warehouse import WarehouseResource
 from retail_lakehouse.schedules import maintenance_schedules, schedule_left_to_dev
 from retail_lakehouse.sensors.alerts import alerts_sensor
+from retail_lakehouse.sensors.heartbeat import heartbeat_sensor
 from retail_lakehouse.sensors.history import history_sensor
 from retail_lakehouse.sensors.left_to_dev import left_to_dev
 from retail_lakehouse.sensors.stream import stream_sensor
@@ -55,6 +57,8 @@ def build_defs(
         "streaming_jobs": StreamingJobsResource.of(settings),
         "notifier": NotifierResource.of(settings),
     }
+    if not settings.is_local:
+        resources["heartbeat"] = HeartbeatResource.of(settings)
     unknown = overrides.keys() - resources.keys()
     if unknown:
         raise TypeError(
@@ -77,6 +81,8 @@ def _definitions(
         alerts_sensor(settings),
         history_sensor(settings),
     ]
+    if not settings.is_local:
+        sensors.append(heartbeat_sensor(settings))
     schedules = maintenance_schedules()
     return dg.Definitions(
         assets=[

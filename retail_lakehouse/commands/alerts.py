@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retail_lakehouse.commands.options import Assignments, Exit, StateDir, running_settings
+from retail_lakehouse.commands.options import (
+    Assignments,
+    Exit,
+    StateDir,
+    load_settings,
+    running_settings,
+)
 
 if TYPE_CHECKING:
     from retail_lakehouse.settings import Settings
@@ -105,6 +111,29 @@ def send_test(
     settings = running_settings(state_dir, assignments)
     if not _all_take_it(settings, route):
         raise typer.Exit(Exit.FAILED)
+
+
+@app.command()
+def cloudwatch(
+    actions: Annotated[
+        list[str] | None,
+        typer.Option("--action", help="ARN told of both edges; may be repeated.", metavar="ARN"),
+    ] = None,
+    state_dir: StateDir = None,
+    assignments: Assignments = None,
+) -> None:
+    """Print the alarms that stand in for the watchdog on AWS, as JSON for PutMetricAlarm.
+
+    One document an alarm: `aws cloudwatch put-metric-alarm --cli-input-json`.
+    """
+    from retail_lakehouse.watchdog.cloudwatch import alarm_documents
+
+    settings = load_settings(state_dir, assignments)
+    if settings.is_local:
+        raise typer.BadParameter(
+            "on one machine the watchdog itself tells; set RETAIL_LAKEHOUSE_PROFILE to aws."
+        )
+    typer.echo(json.dumps(alarm_documents(settings, actions or []), indent=1))
 
 
 def _all_take_it(settings: Settings, wished: str | None) -> bool:

@@ -69,6 +69,8 @@ class ServiceLevels:
     """So many in a row are no accident."""
     schedule_silent_seconds: int = 9000
     """Dagster notes every hour, give or take 10 minutes, that it has looked at a schedule."""
+    heartbeat_missing_minutes: int = 5
+    """On AWS, by CloudWatch's minutes: longer than a new version of Dagster takes to come up."""
     disk_warning_free_mb: int = 4096
     """Free space of the state folder's file system; there is time to make room."""
     disk_critical_free_mb: int = 1024

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+UNREACHED_ERRORS = frozenset({"DagsterUserCodeUnreachableError", "DagsterCodeLocationLoadError"})
+"""Names of Dagster's errors where the code server was not reached, or not in time."""
+
 
 class TickerKind(StrEnum):
     """What ticks, by Dagster's name of the kind."""

@@ -12,6 +12,7 @@ judged.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 
 from retail_lakehouse.alerts.incidents import Seen, incident_name
 from retail_lakehouse.contracts.service_levels import CONTROL_PLANE, Measure
@@ -24,7 +25,7 @@ from retail_lakehouse.watchdog.looks import (
     TickEnd,
     TickerKind,
 )
-from retail_lakehouse.watchdog.memory import silent_seconds
+from retail_lakehouse.watchdog.memory import only, resumed, silent_seconds, with_signs
 from retail_lakehouse.watchdog.verdicts import clock, span, verdict
 
 _WORDS = {TickerKind.SENSOR: "sensor", TickerKind.SCHEDULE: "schedule"}
@@ -35,6 +36,21 @@ def ticker_names(
 ) -> list[str]:
     """The names under which they are remembered."""
     return [_key(each.kind, each.name) for each in declared if each.kind in kinds]
+
+
+def look_at_tickers(
+    memory: Memory,
+    declared: tuple[Declared, ...],
+    states: Sequence[State],
+    at_seconds: float,
+    at_ms: int,
+    limits: Limits,
+) -> tuple[Memory, list[Seen]]:
+    """A whole look from inside Dagster, where daemon and code server live: else nobody looks."""
+    memory = replace(resumed(memory, at_seconds), declared=declared)
+    memory = with_signs(memory, ticker_tokens(declared, states, at_ms), at_seconds)
+    memory = only(memory, frozenset(ticker_names(declared)))
+    return memory, judge_tickers(memory, states, at_ms, limits, ())[0]
 
 
 def ticker_tokens(

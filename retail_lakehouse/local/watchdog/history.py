@@ -17,11 +17,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from retail_lakehouse.watchdog.looks import Beat, History, State, Tick, TickEnd, TickerKind
+from retail_lakehouse.watchdog.looks import (
+    UNREACHED_ERRORS,
+    Beat,
+    History,
+    State,
+    Tick,
+    TickEnd,
+    TickerKind,
+)
 
 TICKS_READ = 6
 _BUSY_SECONDS = 2.0
-_UNREACHED = frozenset({"DagsterUserCodeUnreachableError", "DagsterCodeLocationLoadError"})
 _ENDS = {"SUCCESS": TickEnd.WELL, "SKIPPED": TickEnd.WELL, "FAILURE": TickEnd.FAILED}
 _CAUSES_MOST = 20
 
@@ -54,7 +61,7 @@ def first_error(raw: object) -> tuple[str, bool]:
     for _ in range(_CAUSES_MOST):
         if not isinstance(raw, Mapping):
             break
-        unreached = unreached or raw.get("cls_name") in _UNREACHED
+        unreached = unreached or raw.get("cls_name") in UNREACHED_ERRORS
         words = str(raw.get("message") or "").strip()
         line = words.splitlines()[0].strip() if words else line
         raw = raw.get("cause")
