@@ -89,6 +89,7 @@ class Stack:
 
     def forget(self) -> None:
         self.end.taken.clear()
+        self.end.attempts.clear()
 
     def is_ticking(self) -> bool:
         """Every sensor that is on has just ticked well."""
