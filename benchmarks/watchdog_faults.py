@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -44,7 +45,8 @@ from retail_lakehouse_tests.alerts.build import Received, Receiver, receiver
 
 KEPT = (CODE_SERVER_PROCESS, DAEMON_PROCESS, WATCHDOG)
 MIB = 1024 * 1024
-SPARE_MB = 300
+SPARE_MB = 4096
+"""So much others may write meanwhile on the same disk before the watchdog tells of it."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,8 @@ class Bench:
         message = next(
             (s for _, kind, n, s in self.arrivals() if (kind, n) == ("opened", name)), ""
         )
+        # The folder is this run's alone, and cut short in places.
+        message = message.replace(str(self.settings.root.parent), "…")
         others = sorted({f"{kind} {n}" for _, kind, n, _ in self.arrivals() if n != name})
         row = Row(fault, told, message, works, recovered, healed_by, others)
         self.rows.append(row)
@@ -259,7 +263,7 @@ def run(bench: Bench) -> dict[str, object]:
 
     def fill() -> None:
         with filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, (SPARE_MB + 200) * MIB)
+            os.posix_fallocate(file.fileno(), 0, (SPARE_MB + 1024) * MIB)
 
     bench.measure(
         "daemon killed", daemon, lambda: kill(DAEMON_PROCESS), "its keeper", is_told=False
@@ -357,6 +361,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     out: Path = parser.parse_args().out
+    # Else a kill would leave the processes behind: they have sessions of their own.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     folder = Path(tempfile.mkdtemp(prefix="watchdog-"))
     try:
         with running(folder) as bench:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -28,6 +29,7 @@ from retail_lakehouse.local.process_record import ProcessRecord, read_record, wr
 logger = logging.getLogger(__name__)
 
 _KEPT = "KEPT_BY_RETAIL_LAKEHOUSE"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 LOG_ROTATE_BYTES = 20 * 1024 * 1024
 _POLL_SECONDS = 0.05
 _KILL_WAIT_SECONDS = 5.0
@@ -234,14 +236,14 @@ def rotate_log(path: Path, limit_bytes: int = LOG_ROTATE_BYTES) -> bool:
 
 
 def log_tail(path: Path, lines: int = 5, width: int = 200) -> list[str]:
-    """The last lines of a log that aren't empty, oldest first, cut to a width."""
+    """The last lines of a log that aren't empty, oldest first, without colours, cut to a width."""
     try:
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - 16_384))
             told = log.read().decode(errors="replace").splitlines()
     except FileNotFoundError:
         return []
-    kept = [line.rstrip() for line in told if line.strip()]
+    kept = [plain.rstrip() for line in told if (plain := _COLOUR.sub("", line)).strip()]
     return [line[:width] for line in kept[-lines:]]
 
 

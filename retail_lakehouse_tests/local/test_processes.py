@@ -234,3 +234,9 @@ def test_the_tail_of_a_log_is_cut_to_its_width_and_to_the_files_end(tmp_path: Pa
     log = tmp_path / "one.log"
     log.write_bytes(b"first\n" + b"\n" * 20_000 + b"\xff" + b"x" * 500 + b"\nlast\n")
     assert processes.log_tail(log, lines=5, width=10) == ["\ufffd" + "x" * 9, "last"]
+
+
+def test_the_tail_of_a_coloured_log_has_no_colours(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("\x1b[32m2026-11-23\x1b[0m - daemon - \x1b[34mINFO\x1b[0m - ticks\n\x1b[0m\n")
+    assert processes.log_tail(log, lines=2) == ["2026-11-23 - daemon - INFO - ticks"]
