@@ -61,13 +61,16 @@ class Row:
     healed_by: str
     others_told: list[str]
     """Names of other incidents of the watchdog's that were told: each is one too many."""
+    load_average: float | None = None
+    """Of the machine's last minute, at the end: all of it takes longer on a busy one."""
 
 
 class Bench:
     """The processes, and what arrived."""
 
-    def __init__(self, settings: Settings, end: Receiver) -> None:
-        """Describe it; nothing is started."""
+    def __init__(self, settings: Settings, end: Receiver, only: str) -> None:
+        """Describe it; nothing is started. `only`: faults with these words."""
+        self.only = only
         self.settings, self.end = settings, end
         units = [unit for unit in Stack(settings).units() if unit.name in KEPT]
         self.supervisor = Supervisor(settings.root, units)
@@ -121,21 +124,21 @@ class Bench:
         patience: float = 300,
     ) -> None:
         """Let the fault happen, and write down what comes of it."""
+        if not any(words in fault for words in self.only.split("|")):
+            return
         print(f"{time.strftime('%H:%M:%S')} {fault}", flush=True)  # noqa: T201
-        wait(lambda: self.works(time.time() * 1000 - 60_000), 240)
+        wait(lambda: self.works(time.time() * 1000 - 60_000), 600)
         time.sleep(25)
         self.arrivals()
         self._arrived.clear()
-        began = time.monotonic()
+        began, since_ms = time.monotonic(), time.time() * 1000
         begin()
-        begun_ms = time.time() * 1000
-        told = recovered = works = None
+        told = recovered = None
         if is_told:
             told = self._arrival("opened", name, began, patience)
+            since_ms = time.time() * 1000
             mend()
-            begun_ms = time.time() * 1000 if told is None else begun_ms
-        wait(lambda: self.works(max(begun_ms, time.time() * 1000 - 60_000)), patience)
-        works = round(time.monotonic() - began, 1)
+        works = _seconds(lambda: self.works(since_ms), began, patience)
         if is_told:
             recovered = self._arrival("recovered", name, began, patience)
         time.sleep(5)
@@ -145,21 +148,27 @@ class Bench:
         # The folder is this run's alone, and cut short in places.
         message = message.replace(str(self.settings.root.parent), "…")
         others = sorted({f"{kind} {n}" for _, kind, n, _ in self.arrivals() if n != name})
-        row = Row(fault, told, message, works, recovered, healed_by, others)
+        load = round(os.getloadavg()[0], 1)
+        row = Row(fault, told, message, works, recovered, healed_by, others, load)
         self.rows.append(row)
         print(json.dumps(asdict(row)), flush=True)  # noqa: T201
 
     def _arrival(self, kind: str, name: str, began: float, patience: float) -> float | None:
-        def found() -> float | None:
-            times = [at for at, k, n, _ in self.arrivals() if (k, n) == (kind, name)]
-            return times[0] if times else None
+        def found() -> list[float]:
+            return [at for at, k, n, _ in self.arrivals() if (k, n) == (kind, name)]
 
-        try:
-            wait(lambda: found() is not None, patience)
-        except TimeoutError:
+        if _seconds(lambda: bool(found()), began, patience) is None:
             return None
-        at = found()
-        return None if at is None else round(at - began, 1)
+        return round(found()[0] - began, 1)
+
+
+def _seconds(condition: Callable[[], bool], began: float, patience: float) -> float | None:
+    """When it held; None if it did not in time."""
+    try:
+        wait(condition, patience)
+    except TimeoutError:
+        return None
+    return round(time.monotonic() - began, 1)
 
 
 def alerts_of(received: Received, at: float) -> Iterator[tuple[float, str, str, str]]:
@@ -183,7 +192,7 @@ def wait(condition: Callable[[], bool], seconds: float) -> None:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Bench]:
+def running(folder: Path, only: str) -> Iterator[Bench]:
     """The control plane in a folder, up and ticking."""
     ports = free_ports(4)
     with receiver() as end:
@@ -205,7 +214,7 @@ def running(folder: Path) -> Iterator[Bench]:
         )
         write_instance(settings.root)
         write_workspace(settings.root)
-        bench = Bench(settings, end)
+        bench = Bench(settings, end, only)
         bench.supervisor.open()
         control = ControlServer(settings.root, bench.answer)
         control.start()
@@ -334,14 +343,15 @@ def page(result: dict[str, object], rows: list[Row]) -> str:
         "",
         "Made by `python -m benchmarks.watchdog_faults`. Seconds from the fault's beginning.",
         "",
-        "| fault | told after | works again after | recovery told after | healed by | message |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| fault | told after | works again after | recovery told after | healed by | load | message |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         told = "nobody had to be told" if row.told_after_seconds is None else row.told_after_seconds
         lines.append(
             f"| {row.fault} | {told} | {row.works_again_after_seconds} | "
-            f"{row.recovery_told_after_seconds or ''} | {row.healed_by} | {row.message} |"
+            f"{row.recovery_told_after_seconds or ''} | {row.healed_by} | "
+            f"{row.load_average or ''} | {row.message} |"
         )
     extra = sorted({name for row in rows for name in row.others_told})
     lines += [
@@ -360,12 +370,14 @@ def main() -> None:
     """Run, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
-    out: Path = parser.parse_args().out
+    parser.add_argument("--only", default="", help="faults with these words alone; several with |")
+    told = parser.parse_args()
+    out: Path = told.out
     # Else a kill would leave the processes behind: they have sessions of their own.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     folder = Path(tempfile.mkdtemp(prefix="watchdog-"))
     try:
-        with running(folder) as bench:
+        with running(folder, told.only) as bench:
             result = run(bench)
             out.mkdir(parents=True, exist_ok=True)
             (out / "watchdog_faults.json").write_text(json.dumps(result, indent=1) + "\n")

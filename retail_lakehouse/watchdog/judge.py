@@ -128,7 +128,7 @@ def _judge_daemon(memory: Memory, look: Look, limits: Limits, beats: tuple[Beat,
                 f"Dagster's daemon has sent no heartbeat since {clock(last_ms)}, for "
                 f"{span(silent)}: no sensor and no schedule ticks."
             )
-        sentence += _word(look.daemon_kept)
+        sentence += _word(look.daemon_kept, silent)
     else:
         told = [_thread_trouble(memory, beat, limits) for beat in beats]
         sentence = next((each for each in told if each), "")
@@ -170,7 +170,7 @@ def _judge_code(memory: Memory, look: Look, limits: Limits) -> Seen:
         return verdict(Measure.CODE_SERVER_ANSWERS, passed=True, sentence=words, at_ms=look.at_ms)
     sentence = (
         f"Dagster's code server has not answered for {span(silent)}, so no sensor and no schedule "
-        f"can work: {look.code.why}{_word(look.code_kept)}"
+        f"can work: {look.code.why}{_word(look.code_kept, silent)}"
     )
     return verdict(
         Measure.CODE_SERVER_ANSWERS,
@@ -181,10 +181,14 @@ def _judge_code(memory: Memory, look: Look, limits: Limits) -> Seen:
     )
 
 
-def _word(kept: Kept | None) -> str:
+def _word(kept: Kept | None, silent: float) -> str:
     """What the supervisor knows of the process."""
     if kept is None:
         return ""
     if kept.message:
         return f" The supervisor says: {kept.message}"
-    return " Its process is there, so it hangs." if kept.is_running else ""
+    if not kept.is_running:
+        return ""
+    if kept.up_seconds < silent:
+        return f" Its process was started {span(kept.up_seconds)} ago."
+    return " Its process is there, so it hangs."

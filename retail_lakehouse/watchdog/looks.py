@@ -119,6 +119,8 @@ class Kept:
     is_running: bool
     is_stopped: bool
     message: str = ""
+    up_seconds: float = float("inf")
+    """Since it was started."""
 
 
 @dataclass(frozen=True, slots=True)

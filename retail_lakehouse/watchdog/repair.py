@@ -33,6 +33,7 @@ def restarts_due(
         if is_its_own
         and kept is not None
         and kept.is_running
-        and silent_seconds(memory, name) > limit
+        # One that has just been started may still be loading, the longer the more there is to do.
+        and min(silent_seconds(memory, name), kept.up_seconds) > limit
         and look.at_seconds - asked_seconds.get(name, float("-inf")) >= AGAIN_AFTER_SECONDS
     )

@@ -66,6 +66,7 @@ def test_a_daemon_that_comes_back_has_recovered_at_once_and_its_sensors_begin_an
     [
         (None, ""),
         (RUNNING, " Its process is there, so it hangs."),
+        (replace(RUNNING, up_seconds=40.0), " Its process was started 40 s ago."),
         (
             Kept(False, False, "dagster-daemon has died 5 times in a row."),
             " The supervisor says: dagster-daemon has died 5 times in a row.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from retail_lakehouse.watchdog.judge import CODE_SERVER, DAEMON
@@ -47,4 +49,15 @@ def test_a_code_server_has_a_minute_more_since_runs_live_in_it() -> None:
     platform.run(120)
     assert due(platform) == ()
     platform.run(10)
+    assert due(platform) == (CODE_SERVER,)
+
+
+def test_a_process_that_has_just_been_started_is_left_to_load() -> None:
+    loading = replace(RUNNING, up_seconds=119.0)
+    platform = well(code_answers=False, code_kept=loading, beats=False, daemon_kept=loading)
+    platform.run(1800)
+    assert due(platform) == (DAEMON,)
+    platform.daemon_kept = replace(RUNNING, up_seconds=90.0)
+    assert due(platform) == ()
+    platform.code_kept = replace(RUNNING, up_seconds=121.0)
     assert due(platform) == (CODE_SERVER,)

@@ -86,4 +86,5 @@ def _kept(status: ProcessStatus | None) -> Kept | None:
     if status is None:
         return None
     is_stopped = status.state in (ProcessState.STOPPED, ProcessState.STOPPING)
-    return Kept(status.state is ProcessState.RUNNING, is_stopped, status.message)
+    up = float("inf") if status.started_at is None else max(0.0, time.time() - status.started_at)
+    return Kept(status.state is ProcessState.RUNNING, is_stopped, status.message, up)
