@@ -341,9 +341,9 @@ def page(result: dict[str, object], rows: list[Row]) -> str:
     lines = [
         "# Faults of the control plane, as the watchdog tells them",
         "",
-        "Made by `python -m benchmarks.watchdog_faults`. Seconds from the fault's beginning.",
+        "Made by `python -m benchmarks.watchdog_faults`. In seconds from each beginning.",
         "",
-        "| fault | told after | works again after | recovery told after | healed by | load | message |",
+        "| fault | told | works again | recovery told | healed by | load | message |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
