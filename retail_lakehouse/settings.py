@@ -6,20 +6,22 @@ environment, whose variables start with `RETAIL_LAKEHOUSE_`. Glue scripts know n
 told arguments (`job_settings.py`).
 """
 
-import difflib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from retail_lakehouse.burst import Burst
 from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
 from retail_lakehouse.contracts.topics import TOPICS, TopicContract
 from retail_lakehouse.loopback import LOOPBACK
+from retail_lakehouse.planning.keep_warm import BASE_RPUS
+from retail_lakehouse.setting_faults import fault_sentences, unknown_variables
+from retail_lakehouse.wake_times import QuietWindow, WakeTimes, checked_zone
 from retail_lakehouse.web.hosts import Authority, HostNameError, parse_hosts
 
 ENV_PREFIX = "RETAIL_LAKEHOUSE_"
@@ -27,6 +29,13 @@ ENV_PREFIX = "RETAIL_LAKEHOUSE_"
 
 # In a list of jars or a class path, in a pattern of file names, in an address.
 _BREAKS_A_PATH = frozenset(',:;*?[]{}#%"\\\n')
+_SPELLED: dict[str, Callable[[str], object]] = {
+    "simulator_burst": Burst.from_text,
+    "keep_warm_cron": WakeTimes.from_cron,
+    "keep_warm_time_zone": checked_zone,
+    "keep_warm_quiet": QuietWindow.from_text,
+}
+"""Texts that spell something, and what reads them or raises ValueError."""
 
 
 class SettingsError(ValueError):
@@ -125,6 +134,16 @@ class Settings(BaseSettings):
     watchdog_seconds: float = Field(10.0, gt=0, le=60)
     """Seconds between two looks of the watchdog."""
 
+    keep_warm_cron: str = ""
+    """When a trivial query wakes the warehouse, as cron; empty: never. Each waking bills at least a
+    minute of the whole workgroup and keeps nothing warm for hours: docs/keep-warm.md."""
+    keep_warm_time_zone: str = "UTC"
+    """Time zone of that cron line and of the quiet window, such as Asia/Kolkata."""
+    keep_warm_quiet: str = "00:00-06:00"
+    """HH:MM-HH:MM, in which the warehouse is not woken; empty: it is woken at any hour."""
+    warehouse_base_rpu: int = 32
+    """Base capacity of the Serverless workgroup; what waking it costs is computed with it."""
+
     warehouse_host: str = ""
     """Redshift Serverless endpoint; the stand-in's own when not given."""
     warehouse_database: str = "dev"
@@ -143,19 +162,28 @@ class Settings(BaseSettings):
             SettingsError: a value is out of range, unknown or contradicts another; one sentence
                 a fault, naming the variable to change.
         """
-        unknown = _unknown_variables(os.environ, cls.model_fields)
+        unknown = unknown_variables(os.environ, cls.model_fields, ENV_PREFIX)
         if unknown:
             raise SettingsError("\n".join(unknown))
         try:
             return cls(**dict(overrides or {}))  # type: ignore[arg-type]
         except ValidationError as error:
-            raise SettingsError(_sentences(error)) from None
+            raise SettingsError(fault_sentences(error, ENV_PREFIX)) from None
 
-    @field_validator("simulator_burst")
+    @field_validator(*_SPELLED)
     @classmethod
-    def _check_burst(cls, text: str) -> str:
-        Burst.from_text(text)
+    def _check_text(cls, text: str, info: ValidationInfo) -> str:
+        _SPELLED[info.field_name or ""](text)
         return text
+
+    @field_validator("warehouse_base_rpu")
+    @classmethod
+    def _check_rpu(cls, rpu: int) -> int:
+        if rpu not in BASE_RPUS:
+            raise ValueError(
+                "a workgroup has 4 RPU, 8 to 512 in steps of 8, or up to 1024 in steps of 32"
+            )
+        return rpu
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -192,6 +220,7 @@ class Settings(BaseSettings):
                 f"disk_critical_mb is {self.disk_critical_free_mb} and disk_warning_mb "
                 f"{self.disk_warning_free_mb}; the warning is to come first"
             )
+        self._check_keep_warm()
         if self.malformed_share + self.late_share + self.duplicate_share >= 1:
             raise ValueError(
                 "malformed_share, late_share and duplicate_share add up to 1 or more; lower one"
@@ -235,6 +264,14 @@ class Settings(BaseSettings):
                     f"{SERVICE_LEVELS.serving_lag_seconds} s, of which landing may take "
                     f"{SERVICE_LEVELS.ingest_lag_seconds} s; give it at most {most} s"
                 )
+
+    def _check_keep_warm(self) -> None:
+        if self.wake_times is not None and self.wake_times.a_week(self.quiet_window) == 0:
+            raise ValueError(
+                f"keep_warm_cron ({self.keep_warm_cron}) is due in the quiet window only "
+                f"(keep_warm_quiet, {self.keep_warm_quiet}): the warehouse would never be woken; "
+                "change one of them, or leave the cron empty"
+            )
 
     @property
     def is_local(self) -> bool:
@@ -320,6 +357,16 @@ class Settings(BaseSettings):
         return self.disk_critical_mb or SERVICE_LEVELS.disk_critical_free_mb
 
     @property
+    def wake_times(self) -> WakeTimes | None:
+        """When the warehouse is woken; None: never."""
+        return WakeTimes.from_cron(self.keep_warm_cron)
+
+    @property
+    def quiet_window(self) -> QuietWindow | None:
+        """When it is not woken all the same, or None."""
+        return QuietWindow.from_text(self.keep_warm_quiet)
+
+    @property
     def burst(self) -> Burst | None:
         """The simulator's burst, or None."""
         return Burst.from_text(self.simulator_burst)
@@ -372,38 +419,3 @@ class Settings(BaseSettings):
     def topics(self) -> tuple[TopicContract, ...]:
         """The topics of the platform."""
         return TOPICS
-
-
-def _unknown_variables(environ: Mapping[str, str], fields: Collection[str]) -> list[str]:
-    """A sentence for each variable with our prefix that sets nothing: a typing error, most likely.
-
-    The prefix is looked at as pydantic-settings does, whatever the case.
-    """
-    known = {f"{ENV_PREFIX}{name.upper()}" for name in fields}
-    sentences = []
-    for name in sorted(environ):
-        told = name.upper()
-        if not told.startswith(ENV_PREFIX) or told in known:
-            continue
-        close = difflib.get_close_matches(told, known, n=1, cutoff=0.0)[0]
-        sentences.append(
-            f"The environment has {name}, which is no setting; the nearest is {close}. "
-            "Correct the name, or unset it."
-        )
-    return sentences
-
-
-def _sentences(error: ValidationError) -> str:
-    lines = []
-    for fault in error.errors():
-        name = ".".join(str(part) for part in fault["loc"])
-        message = fault["msg"].removeprefix("Value error, ")
-        if name:
-            lines.append(
-                f"The setting {name} is wrong: {message} (it was {fault.get('input')!r}). "
-                f"Give {ENV_PREFIX}{name.upper()} (or --set {name}=) another value, or leave it "
-                "out for the default."
-            )
-        else:
-            lines.append(f"The settings contradict each other: {message}.")
-    return "\n".join(lines)
