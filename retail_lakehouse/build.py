@@ -10,6 +10,7 @@ import dagster as dg
 
 from retail_lakehouse.assets.history import history_asset
 from retail_lakehouse.assets.job_control import control_jobs
+from retail_lakehouse.assets.keep_warm import keep_warm_schedules
 from retail_lakehouse.assets.maintenance import maintenance_assets
 from retail_lakehouse.assets.quarantine_replay import quarantine_replay_asset
 from retail_lakehouse.assets.streaming_jobs import job_specs
@@ -44,6 +45,7 @@ def build_defs(
     """The definitions for `settings`; `overrides` replace resources by their name.
 
     `sensors_left`: why another daemon ticks sensors and schedules; they are off then, and say so.
+    What wakes the warehouse is left out: its ticks are the other's too.
 
     Raises:
         TypeError: an override names no resource.
@@ -101,7 +103,7 @@ def _definitions(
         schedules=(
             [schedule_left_to_dev(s, sensors_left) for s in schedules]
             if sensors_left
-            else schedules
+            else [*schedules, *keep_warm_schedules(settings)]
         ),
         resources=resources,
         # Every run of ours is a few calls: a process for each step would cost more than the step.

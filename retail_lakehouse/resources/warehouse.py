@@ -1,8 +1,8 @@
-"""The warehouse as a resource: refreshing views, in one session, and nothing apart from it.
+"""The warehouse as a resource: refreshing views in one session, and waking it where that is asked.
 
-Here: opening that session with a label that leads back to the run or sensor. Not here: SQL and
-system views (`retail_lakehouse.warehouse`). Every query bills on Redshift, so there is no method
-to just look.
+Here: opening a session with a label that leads back to the run or sensor. Not here: SQL and system
+views (`retail_lakehouse.warehouse`). Every query bills on Redshift, so there is no method to just
+look, and whoever calls `wake` was told to pay for it.
 """
 
 import time
@@ -61,3 +61,18 @@ class WarehouseResource(PlatformResource):
                     return Refreshed([results[view.name] for view in views], counts)
                 time.sleep(_BUSY_POLL_SECONDS)
                 results |= {result.view: result for result in refresh_views(session, busy)}
+
+    def wake(self, label: str) -> float:
+        """Sends one trivial statement in a session of its own; returns the seconds to its answer.
+
+        They count from before the login: which step waits for a cold start is not documented.
+
+        Raises:
+            WarehouseError: there is no session, or it broke.
+        """
+        from retail_lakehouse.warehouse.client import WarehouseClient, statement
+
+        started = time.monotonic()
+        with WarehouseClient.from_settings(self.platform()).session(label) as session:
+            session.rows(statement("select_one"))
+            return time.monotonic() - started

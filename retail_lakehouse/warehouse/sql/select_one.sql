@@ -1,0 +1,2 @@
+-- The least that wakes the warehouse.
+SELECT 1
