@@ -91,7 +91,8 @@ class Session:
         self.config = config
         self.connect_seconds = connect_seconds
         self.first_statement_seconds: float | None = None
-        """How long the session's first real statement took: a cold start shows here."""
+        """Until the session's first statement was answered, the login before it included: a cold
+        start shows here, whichever of them waits for it."""
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Runs one statement and returns its rows; `%s` in `sql` takes the parameters in turn.
@@ -118,7 +119,7 @@ class Session:
 
     def setting(self, name: str, value: str) -> None:
         """Sets a session parameter; `name` and `value` are ours, never a user's."""
-        self._answer(f"SET {name} TO {value}", ())
+        self._run(f"SET {name} TO {value}", ())
 
     def _run(
         self, sql: str, parameters: Sequence[object]
@@ -128,7 +129,8 @@ class Session:
             return self._answer(sql, parameters)
         finally:
             if self.first_statement_seconds is None:
-                self.first_statement_seconds = time.monotonic() - started
+                taken = time.monotonic() - started
+                self.first_statement_seconds = self.connect_seconds + taken
 
     def _answer(
         self, sql: str, parameters: Sequence[object]

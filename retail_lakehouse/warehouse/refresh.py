@@ -56,7 +56,7 @@ class RefreshResult:
     `status` is the warehouse's own text, or the sentence of a failure. `incremental` is None when
     the warehouse did not say. `newest_event_ms` is the newest least(event time, broker time) that
     the view holds, `lag_seconds` its age when read. `latency_seconds` is how long the session's
-    first statement took, the same for all results of a session: a cold start shows there.
+    login and first statement took, the same for all results of a session: a cold start shows there.
     """
 
     view: str

@@ -3,6 +3,7 @@
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -231,3 +232,28 @@ def test_a_session_begins_by_setting_its_label_zone_and_timeout(
         "SET timezone TO 'UTC'",
         "SET statement_timeout TO 30000",
     ]
+
+
+@pytest.mark.parametrize("who_waits", ["the login", "the first SET"])
+def test_a_cold_start_shows_whichever_statement_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, who_waits: str
+) -> None:
+    import redshift_connector
+
+    connection, waits = MagicMock(), [0.2]
+
+    def wait(*_: object, **__: object) -> Any:
+        time.sleep(waits.pop() if waits else 0.0)
+        return connection
+
+    if who_waits == "the login":
+        monkeypatch.setattr(redshift_connector, "connect", wait)
+    else:
+        monkeypatch.setattr(redshift_connector, "connect", lambda **_: connection)
+        connection.cursor().execute.side_effect = wait
+    password = tmp_path / "password"
+    password.write_text("x")
+    with WarehouseClient(WarehouseConfig("h", 1, "d", "u", password)).session("run:1") as session:
+        session.execute("REFRESH MATERIALIZED VIEW mart.v")
+        assert session.first_statement_seconds is not None
+        assert session.first_statement_seconds >= 0.2
