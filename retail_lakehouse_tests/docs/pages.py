@@ -15,7 +15,8 @@ REPO = Path(__file__).resolve().parents[2]
 COMMAND = "retail-lakehouse"
 
 _FENCE = re.compile(r"^[ ]*```(\w*)\n(.*?)^[ ]*```", re.MULTILINE | re.DOTALL)
-_LEAST_LETTERS = 25
+LEAST_LETTERS = 20
+"""Fewer letters are words that may stand anywhere."""
 
 
 @dataclass(frozen=True)
@@ -91,18 +92,31 @@ def _calls(line: str) -> Iterator[str]:
         yield found[0].strip(" (;")
 
 
+def unsaid(text: str) -> str:
+    """What of a text is in no sentence that the program can say; values may be put in anywhere."""
+    left = list(text)
+    for longest, pattern in _our_sentences():
+        # Most are not there at all, and a look for a part is quick.
+        for found in re.finditer(pattern, text) if longest in text else ():
+            left[found.start() : found.end()] = " " * (found.end() - found.start())
+    return " ".join("".join(left).split())
+
+
+def count_letters(text: str) -> int:
+    return sum(letter.isalpha() for letter in text)
+
+
 @cache
-def our_sentences() -> tuple[re.Pattern[str], ...]:
-    """A pattern for each text in the package that is long enough to be told from another."""
+def _our_sentences() -> frozenset[tuple[str, str]]:
+    """For each text in the package that can be told from another: its longest part, a pattern."""
     patterns = set()
     for path in sorted((REPO / "retail_lakehouse").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            text = _template(node)
-            literal = text.replace("\0", "")
-            if sum(letter.isalpha() for letter in literal) >= _LEAST_LETTERS:
-                parts = (re.escape(" ".join(part.split())) for part in text.split("\0"))
-                patterns.add(r"\s*.*?\s*".join(part for part in parts))
-    return tuple(re.compile(pattern) for pattern in patterns)
+            parts = [" ".join(part.split()) for part in _template(node).split("\0")]
+            if count_letters("".join(parts)) >= LEAST_LETTERS:
+                pattern = r"\s*.{0,80}?\s*".join(map(re.escape, parts))
+                patterns.add((max(parts, key=len), pattern))
+    return frozenset(patterns)
 
 
 def _template(node: ast.AST) -> str:
