@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import typer
 from typer.core import TyperGroup
+from typer.testing import CliRunner
 
 from retail_lakehouse.build import build_defs
 from retail_lakehouse.checks.causes import Cause
@@ -25,6 +26,7 @@ from retail_lakehouse.contracts.judge import Good, judge
 from retail_lakehouse.contracts.service_levels import LEVELS, runbook_of
 from retail_lakehouse.contracts.views import VIEWS
 from retail_lakehouse.local.control import ProcessState
+from retail_lakehouse.local.facts import TopicFacts
 from retail_lakehouse.local.stack import JOBS, PROCESS_NAMES
 from retail_lakehouse.settings import ENV_PREFIX, Settings
 from retail_lakehouse_tests.docs.pages import (
@@ -200,6 +202,37 @@ def test_python_on_a_page_runs_against_tables_as_the_jobs_leave_them(
         now = time.time_ns() // 1_000_000
         assert isinstance(judge(body, now, INVENTORY), Good)
         assert json.loads(body)["event_timestamp"] - now > 30_000
+
+
+@pytest.fixture
+def real_heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, ...]]:
+    """The heads of the tables that the commands print."""
+    settings = settings_in(tmp_path)
+    topics = [TopicFacts(topic.name, "id", {0: 0}, {0: 7}) for topic in settings.topics]
+    monkeypatch.setattr("retail_lakehouse.commands.topics.require_kafka", lambda _settings: None)
+    monkeypatch.setattr("retail_lakehouse.local.facts.read_topics", lambda _settings: topics)
+    Lakehouse(settings)
+    told = [
+        CliRunner().invoke(app, [*verb, "--state-dir", str(settings.root)]).output
+        for verb in (["status"], ["topics"], ["views", "list"])
+    ]
+    lines = [line for text in told for line in text.splitlines()]
+    return {heads for line in lines if (heads := heads_of(line))}
+
+
+def heads_of(line: str) -> tuple[str, ...]:
+    """The words of a table's head; none for another line."""
+    words = tuple(re.split(r" {2,}", line.strip()))
+    return words if words[0] in ("topic", "table", "view", "process") and words[1:] else ()
+
+
+def test_tables_on_the_pages_have_the_heads_that_the_commands_print(
+    real_heads: set[tuple[str, ...]],
+) -> None:
+    blocks = [block for page in PAGES for block in page.blocks("text")]
+    shown = {heads for block in blocks if (heads := heads_of(block.partition("\n")[0]))}
+    assert {heads[0] for heads in shown} >= {"topic", "table", "view"}
+    assert shown <= real_heads
 
 
 class FakeProducers:
