@@ -52,7 +52,9 @@ SECTIONS = [
     "How to see that it is over",
     "Try it",
 ]
-EVERYWHERE = {"cd", "date", "df", "export", "grep", "kill", "ps", "tail"}
+EVERYWHERE = {
+    *("cd", "date", "df", "du", "export", "grep", "kill", "mkdir", "mv", "ps", "rmdir", "tail"),
+}
 """Programs that any machine has."""
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """Of whichever click typer was built with."""
