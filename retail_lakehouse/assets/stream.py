@@ -7,7 +7,7 @@ as a sentence; it raises nothing, so that one system that is down does not hide 
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from retail_lakehouse.assets.topic_look import TopicLook, look
@@ -94,7 +94,7 @@ def look_at_stream(
         topics[event.name] = topic if isinstance(topic, str) else look(event, topic, mark, at)
     return StreamLook(
         at_ms=at,
-        topics=topics,
+        topics=_with_arrivals(topics, kafka, at),
         jobs=runs,
         tables=tables,
         unreadable_quarantines={
@@ -103,6 +103,28 @@ def look_at_stream(
             if isinstance(told := loaded[name], str)
         },
     )
+
+
+def _with_arrivals(
+    topics: Mapping[str, TopicLook | str], kafka: "KafkaResource", at_ms: int
+) -> dict[str, TopicLook | str]:
+    """The topics with the broker times of the first records that wait; nothing waits, none asked."""
+    looks = [topic for topic in topics.values() if isinstance(topic, TopicLook)]
+    wanted = {
+        (seen.event.topic, partition): offset
+        for seen in looks
+        for partition, offset in seen.first_waiting.items()
+    }
+    arrived = kafka.arrived(wanted, at_ms) if wanted else {}
+    return {
+        name: topic
+        if isinstance(topic, str)
+        else replace(
+            topic,
+            oldest_waiting_ms={p: ms for (t, p), ms in arrived.items() if t == topic.event.topic},
+        )
+        for name, topic in topics.items()
+    }
 
 
 def _table_look(table: "Table", at_ms: int) -> TableLook | str:

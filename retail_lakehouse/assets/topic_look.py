@@ -4,7 +4,8 @@ Here: the look. Not here: the requests to Kafka (`retail_lakehouse.kafka`), what
 (`tables/landing.py`), what is reported of it (`topics.py`). A look reads offsets only.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from retail_lakehouse.contracts.events import EventContract
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TopicLook:
-    """A topic as it was seen: offsets by partition; `landed_until` from its table's last mark."""
+    """A topic as it was seen: offsets by partition; `landed_until` from its table's last mark.
+
+    `oldest_waiting_ms` is the broker time (epoch ms) of the first record that waits, by partition;
+    empty where nobody asked, or nobody answered.
+    """
 
     event: EventContract
     seen_at_ms: int
@@ -25,6 +30,7 @@ class TopicLook:
     earliest: dict[int, int]
     end: dict[int, int]
     landed_until: dict[int, int] | None
+    oldest_waiting_ms: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def end_total(self) -> int:
@@ -35,6 +41,16 @@ class TopicLook:
     def waiting(self) -> dict[int, int]:
         """Records by partition that no mark covers yet."""
         return waiting_records(self.earliest, self.end, self.landed_until)
+
+    @property
+    def first_waiting(self) -> dict[int, int]:
+        """The offset of the first record that waits, by partition, where any does."""
+        landed = self.landed_until or {}
+        return {
+            partition: max(landed.get(partition, 0), self.earliest.get(partition, 0))
+            for partition, records in self.waiting.items()
+            if records
+        }
 
     @property
     def backlog(self) -> int:

@@ -107,7 +107,7 @@ def diagnose_ingest(
         return Diagnosis()
     quiet = measures.quiet(run, topic, table, drained_at_ms, settings.trigger, levels, stream.at_ms)
     oldest = measures.oldest_waiting(topic, table, drained_at_ms)
-    age = None if oldest is None else max(0.0, measures.seconds(oldest[1], stream.at_ms))
+    age = None if oldest is None else max(0.0, measures.seconds(oldest.since_ms, stream.at_ms))
     limit = level_of(event_table(event).name, Measure.INGEST_LAG).number
     causes: dict[Cause, str] = {}
     if topic.backlog:

@@ -120,12 +120,11 @@ def judge_ingest_lag(
     level: ServiceLevel,
     drained_at_ms: Mapping[int, int],
 ) -> Verdict:
-    """How old the oldest record may be that has not landed: data time, not report time.
+    """How long the oldest record waits that has not landed: data time, not report time.
 
-    Each partition is judged by itself, and the worst counts: what waits in it came after the last
-    batch that advanced it had begun to be written. `drained_at_ms` is, by partition, when nothing
-    waited for the last time, where that is known: after a quiet night the first record is not a
-    night old.
+    By the broker time of the first record past the marks, in the partition where that is oldest.
+    Where Kafka did not tell it, it is bounded by the marks; `drained_at_ms` is then, by partition,
+    when nothing waited for the last time: after a quiet night the first record is not a night old.
     """
     topic, table = stream.topics[event.name], stream.tables[event.name]
     if isinstance(table, str):
@@ -143,12 +142,12 @@ def judge_ingest_lag(
             "running? See its own check.",
             figures,
         )
-    partition, since = oldest
     # Below nothing where the broker's clock is ahead of ours: its own check says so.
-    lag = max(0.0, measures.seconds(since, stream.at_ms))
-    figures |= {"oldest_in_partition": partition}
+    lag = max(0.0, measures.seconds(oldest.since_ms, stream.at_ms))
+    figures |= {"oldest_in_partition": oldest.partition}
     figures |= {"ingest_lag_seconds": lag, "service_level_seconds": level.number}
-    words = f"{topic.backlog} records wait, the oldest for {lag:.0f} s at most"
+    at_most = " at most" if oldest.is_bound else ""
+    words = f"{topic.backlog} records wait, the oldest for {lag:.0f} s{at_most}"
     if lag > level.number:
         return Verdict(
             False,

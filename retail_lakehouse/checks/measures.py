@@ -96,13 +96,39 @@ def batch_seconds(table: TableLook) -> float:
     return seconds(table.last.mark.batch_started_ms, table.last.timestamp_ms)
 
 
+@dataclass(frozen=True, slots=True)
+class OldestWaiting:
+    """The record that has waited longest: its partition, and since when (epoch ms) it waits."""
+
+    partition: int
+    since_ms: int
+    is_bound: bool
+    """It cannot be older, and may be younger: nobody could tell its time."""
+
+
 def oldest_waiting(
     topic: TopicLook, table: TableLook, drained_at_ms: Mapping[int, int]
-) -> tuple[int, int] | None:
-    """The partition whose waiting records may be oldest, and since when (epoch ms) they may wait.
+) -> OldestWaiting | None:
+    """The record that has waited longest; None when nothing waits, or nothing is known of it.
 
-    None when nothing waits, or nothing ever landed there. A partition that no retained mark
-    advanced has waited for as long as there are marks, unless it was seen drained since.
+    By the broker's times of the records themselves. Where Kafka did not tell them, by what is known
+    of the marks: what waits came after the last batch that advanced its partition had begun to be
+    written, or after the partition was seen drained.
+    """
+    waiting = [partition for partition, records in topic.waiting.items() if records]
+    if waiting and all(partition in topic.oldest_waiting_ms for partition in waiting):
+        since, worst = min((topic.oldest_waiting_ms[each], each) for each in waiting)
+        return OldestWaiting(worst, since, is_bound=False)
+    bound = _oldest_by_marks(topic, table, drained_at_ms)
+    return None if bound is None else OldestWaiting(*bound, is_bound=True)
+
+
+def _oldest_by_marks(
+    topic: TopicLook, table: TableLook, drained_at_ms: Mapping[int, int]
+) -> tuple[int, int] | None:
+    """A partition that no retained mark advanced has waited for as long as there are marks.
+
+    Unless it was seen drained since.
     """
     read_since = table.read_since_ms if topic.landed_until is not None else {}
     always = min(read_since.values(), default=None)

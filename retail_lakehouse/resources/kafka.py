@@ -4,6 +4,8 @@ Here: how Dagster reaches the cluster. Not here: the requests themselves (`retai
 It only describes topics: nothing in Dagster consumes an event.
 """
 
+import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -12,8 +14,11 @@ from retail_lakehouse.resources.platform import PlatformResource
 
 if TYPE_CHECKING:
     from retail_lakehouse.kafka.admin import TopicDescription
+    from retail_lakehouse.kafka.arrival import Place
     from retail_lakehouse.kafka.connection import ClientConfig
     from retail_lakehouse.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 class KafkaResource(PlatformResource):
@@ -60,6 +65,22 @@ class KafkaResource(PlatformResource):
             return answers
         except KafkaUnreachableError as error:
             return dict.fromkeys(names, str(error))
+
+    def arrived(self, offsets: "Mapping[Place, int]", at_ms: int) -> "dict[Place, int]":
+        """Broker time (epoch ms) of the record at each offset, by topic and partition.
+
+        Empty where it cannot be asked: whoever looked at the topics a moment ago says why, or the
+        next look will.
+        """
+        from retail_lakehouse.kafka.arrival import arrived_ms
+        from retail_lakehouse.kafka.connection import KafkaRefusedError, KafkaUnreachableError
+
+        try:
+            config = self._client_config(self.platform())
+            return arrived_ms(config, offsets, at_ms, self.timeout_seconds)
+        except (KafkaRefusedError, KafkaUnreachableError) as error:
+            logger.warning("When the oldest waiting records came cannot be asked: %s", error)
+            return {}
 
     def _client_config(self, settings: "Settings") -> "ClientConfig":
         from retail_lakehouse.kafka.msk_iam import iam_client_config

@@ -247,3 +247,30 @@ def test_a_share_names_the_reasons_that_most_have() -> None:
     assert "are quarantined, most for json (60), type (30), time (9)" in verdict.sentence
     assert verdict.figures["reason_json"] == 60
     assert "reason_range" not in verdict.figures
+
+
+def test_what_waits_is_as_old_as_the_broker_says_and_not_as_the_marks_allow() -> None:
+    look = stream(end=150, committed_ago=200)
+    topic = look.topics["inventory"]
+    assert isinstance(topic, TopicLook)
+    told = replace(look, topics={"inventory": replace(topic, oldest_waiting_ms={0: AT - 40_000})})
+    verdict = judge_ingest_lag(told, INVENTORY, LAG, {})
+    assert verdict.passed
+    assert verdict.sentence == "50 records wait, the oldest for 40 s."
+    assert verdict.figures["ingest_lag_seconds"] == 40.0
+    assert "201 s at most" in judge_ingest_lag(look, INVENTORY, LAG, {}).sentence
+
+
+def test_of_several_partitions_the_one_counts_whose_record_waits_longest() -> None:
+    look = _partitioned({0: 5, 1: 5, 2: 400}, {0: 3, 1: 0, 2: 50})
+    topic = look.topics["inventory"]
+    assert isinstance(topic, TopicLook)
+    arrived = {0: AT - 4_000, 2: AT - 130_000}
+    told = replace(look, topics={"inventory": replace(topic, oldest_waiting_ms=arrived)})
+    verdict = judge_ingest_lag(told, INVENTORY, LAG, {})
+    assert not verdict.passed
+    assert verdict.figures["oldest_in_partition"] == 2
+    assert verdict.figures["ingest_lag_seconds"] == 130.0
+    # Of one partition nobody told: what all of them allow is the bound.
+    partly = replace(told, topics={"inventory": replace(topic, oldest_waiting_ms={0: AT})})
+    assert "at most" in judge_ingest_lag(partly, INVENTORY, LAG, {}).sentence

@@ -5,7 +5,7 @@ Fakes are no resources: Dagster rebuilds those from their configuration and woul
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from retail_lakehouse.contracts.tables import (
 )
 from retail_lakehouse.contracts.views import ViewContract
 from retail_lakehouse.kafka.admin import PartitionOffsets, TopicDescription
+from retail_lakehouse.kafka.arrival import Place
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.job_runs import JobRun, JobState
 from retail_lakehouse.resources.warehouse import Refreshed
@@ -50,6 +51,15 @@ class FakeKafka:
     ends: dict[str, int] = field(default_factory=dict)
     outage: str = ""
     partitions: int = 3
+    waiting_seconds: float | None = None
+    """How long ago every first record that waits came; None: nobody tells."""
+
+    def arrived(self, offsets: Mapping[Place, int], at_ms: int) -> dict[Place, int]:
+        """As KafkaResource answers; nothing where a test sets no age."""
+        assert offsets
+        if self.waiting_seconds is None:
+            return {}
+        return dict.fromkeys(offsets, at_ms - round(self.waiting_seconds * 1000))
 
     def describe(self) -> dict[str, TopicDescription | str]:
         """As KafkaResource answers."""
