@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
+from retail_lakehouse.assets.new_data import look_at_new_data
 from retail_lakehouse.build import build_defs
 from retail_lakehouse.checks.causes import Cause
 from retail_lakehouse.cli import app
@@ -23,12 +24,13 @@ from retail_lakehouse.commands.options import load_settings
 from retail_lakehouse.contracts.alerting import ALERTS, AlertContract, alert_for
 from retail_lakehouse.contracts.events import INVENTORY
 from retail_lakehouse.contracts.judge import Good, judge
-from retail_lakehouse.contracts.service_levels import LEVELS, runbook_of
+from retail_lakehouse.contracts.service_levels import HOLDING, LEVELS, Measure, runbook_of
 from retail_lakehouse.contracts.views import VIEWS
 from retail_lakehouse.local.control import ProcessState
 from retail_lakehouse.local.facts import TopicFacts
 from retail_lakehouse.local.stack import JOBS, PROCESS_NAMES
 from retail_lakehouse.settings import ENV_PREFIX, Settings
+from retail_lakehouse.tables.hourly_volume import read_hours
 from retail_lakehouse_tests.docs.pages import (
     COMMAND,
     LEAST_LETTERS,
@@ -199,6 +201,14 @@ def test_python_on_a_page_runs_against_tables_as_the_jobs_leave_them(
     if page.path.endswith("refreshed-incrementally.md"):
         last = lakehouse.table("clickstream").current_snapshot().summary
         assert last.operation.value in ("overwrite", "delete")
+    check = contract_of(page).check
+    if check in HOLDING:
+        _, data = look_at_new_data(lakehouse.resource(), lakehouse.settings)
+        assert not isinstance(data, str)
+        found = {each.measure for each in data.book.findings}
+        assert found == {Measure(check)}
+    if check == Measure.VOLUME:
+        assert len(read_hours(lakehouse.settings.root)["inventory"].records) == 4
     for topic, body in sent.records:
         assert topic == INVENTORY.topic
         now = time.time_ns() // 1_000_000

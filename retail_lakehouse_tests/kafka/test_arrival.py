@@ -64,7 +64,7 @@ def test_the_broker_tells_when_each_of_its_records_came(
     broker: Broker, make_topic: MakeTopic
 ) -> None:
     config = {"bootstrap.servers": broker.bootstrap_servers}
-    topic = make_topic(partitions=2, config={"message.timestamp.type": "LogAppendTime"})
+    topic = make_topic(partitions=2, configs={"message.timestamp.type": "LogAppendTime"})
     producer, sent = Producer(config), []
     for _ in range(3):
         sent.append(time.time_ns() // 1_000_000)
