@@ -15,7 +15,8 @@ the producer, then what falsifies figures, then the same for the views.
 - A producer has stopped only when everything has landed: while records wait, what is missing may
   be among them, and the job is the one to mend first.
 - A clock that is ahead delays nothing: it is the guilty one only when no other is.
-- A warehouse is called cold by the refresh's own session, so not while no refresh comes.
+- A warehouse is called cold by a refresh's own session: by one that waits for its first answer, or by
+  what the last one had to wait; so not while no refresh comes.
 """
 
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ from retail_lakehouse.contracts.tables import event_table
 from retail_lakehouse.resources.job_runs import JobRun, JobState
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.warehouse.refresh_record import ViewRecord
+from retail_lakehouse.warehouse.session_marks import SessionUnderWay
 
 NOT_DRAINING = "not draining"
 
@@ -135,10 +137,12 @@ def diagnose_serving(
     at_ms: int,
     settings: Settings,
     levels: ServiceLevels,
+    session: SessionUnderWay | None = None,
 ) -> Diagnosis:
     """Why data that has landed is not shown yet: from the table to the view.
 
     `waiting_since_ms` is when the first data landed that the view does not show; None without any.
+    `session` is the refresh that is under way, if one is.
     """
     parts: dict[str, Figure] = {}
     if record is not None:
@@ -151,6 +155,15 @@ def diagnose_serving(
     patience = min(levels.missed_refreshes * settings.refresh_seconds, levels.serving_lag_seconds)
     unrefreshed_ms = max(waiting_since_ms, record.refreshed_at_ms if record else 0)
     unrefreshed = measures.seconds(unrefreshed_ms, at_ms)
+    if session is not None and session.answered_ms is None:
+        unanswered = measures.seconds(session.began_ms, at_ms)
+        parts["warehouse_unanswered_seconds"] = unanswered
+        if unanswered > levels.warehouse_latency_seconds:
+            told = (
+                f"The refresh under way has waited {unanswered:.0f} s for the warehouse's first "
+                "answer: it is waking up. It heals itself once it has."
+            )
+            return Diagnosis({Cause.COLD_WAREHOUSE: told}, parts)
     if unrefreshed > patience:
         return Diagnosis(
             {

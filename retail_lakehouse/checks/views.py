@@ -26,6 +26,7 @@ from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.warehouse.holds import Hold, HoldsError, read_holds
 from retail_lakehouse.warehouse.refresh_record import ViewRecord, read_records
+from retail_lakehouse.warehouse.session_marks import sessions_under_way
 
 SERVING_LAG = Measure.SERVING_LAG.value
 REFRESHED_INCREMENTALLY = Measure.REFRESHED_INCREMENTALLY.value
@@ -76,6 +77,7 @@ def judge_views(
 ) -> list[JudgedCheck]:
     """Every check of the views. By view: the sentence of a refresh that failed, what holds it."""
     judged = []
+    session = next(iter(sessions_under_way(settings.root)), None)
     for view in MATERIALIZED_VIEWS:
         record, outage = records.get(view.name), outages.get(view.name)
         hold = holds.get(view.name)
@@ -83,7 +85,7 @@ def judge_views(
         lag = judge_serving_lag(view, record, bases, outage, at_ms, level, hold)
         if outage is None:
             waiting_ms = first_waiting_ms(view, record, bases)
-            why = diagnose_serving(record, waiting_ms, at_ms, settings, SERVICE_LEVELS)
+            why = diagnose_serving(record, waiting_ms, at_ms, settings, SERVICE_LEVELS, session)
             lag = why.named_in(lag)
         judged += [
             JudgedCheck(dg.AssetCheckKey(view_key(view), SERVING_LAG), lag),

@@ -50,9 +50,16 @@ class WarehouseResource(PlatformResource):
         from retail_lakehouse.warehouse.client import WarehouseClient
         from retail_lakehouse.warehouse.refresh import RefreshOutcome, refresh_views
         from retail_lakehouse.warehouse.refresh_rows import count_rows
+        from retail_lakehouse.warehouse.session_marks import session_under_way
 
         deadline = time.monotonic() + patience_seconds
-        with WarehouseClient.from_settings(self.platform()).session(label) as session:
+        settings = self.platform()
+        with (
+            session_under_way(settings.root) as answered,
+            WarehouseClient.from_settings(settings).session(label) as session,
+        ):
+            # Its parameters are set: that took as long as the warehouse had to wake up.
+            answered()
             results = {result.view: result for result in refresh_views(session, views)}
             while True:
                 busy = [v for v in views if results[v.name].outcome is RefreshOutcome.BUSY]

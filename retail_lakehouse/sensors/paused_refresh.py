@@ -17,11 +17,14 @@ from retail_lakehouse.sensors.reports import check_name
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.warehouse.refresh_record import read_records
 
+_WITHOUT_A_TICK = (Cause.PAUSED_REFRESH.value, Cause.COLD_WAREHOUSE.value)
+"""While they hold, the sensor that refreshes does not tick, or its tick does not end."""
+
 
 def judge_paused(
     iceberg: IcebergCatalogResource, settings: Settings, memory: Memory, at_ms: int
 ) -> list[JudgedCheck]:
-    """The serving lag of views whose refresh is paused, and of those that were so and are not now.
+    """The serving lag of views whose refresh does not end, and of those that were so and are not.
 
     Tables are looked at only where a refresh is missing: while they come, a tick reads one file.
     """
@@ -44,6 +47,6 @@ def judge_paused(
     return [
         judged
         for judged in lags
-        if judged.verdict.figures.get("cause") == Cause.PAUSED_REFRESH.value
+        if judged.verdict.figures.get("cause") in _WITHOUT_A_TICK
         or check_name(judged) in told
     ]

@@ -24,6 +24,7 @@ from retail_lakehouse.contracts.tables import event_table
 from retail_lakehouse.resources.job_runs import JobState
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.warehouse.refresh_record import ViewRecord
+from retail_lakehouse.warehouse.session_marks import SessionUnderWay
 from retail_lakehouse_tests.checks.looks import (
     ALWAYS_CLOSED,
     ALWAYS_OPEN,
@@ -70,10 +71,13 @@ class Case:
 
 
 def serving(
-    refreshed: ViewRecord | None, waits: float | None, settings: Settings = SETTINGS
+    refreshed: ViewRecord | None,
+    waits: float | None,
+    settings: Settings = SETTINGS,
+    session: SessionUnderWay | None = None,
 ) -> Diagnosis:
     since = None if waits is None else AT - int(waits * 1000)
-    return diagnose_serving(refreshed, since, AT, settings, SERVICE_LEVELS)
+    return diagnose_serving(refreshed, since, AT, settings, SERVICE_LEVELS, session)
 
 
 SLOW = [batch(5 + 25 * i, read=100, seconds=200) for i in range(12)]
@@ -121,6 +125,21 @@ CASES = [
         serving(record(10, latency=41.0), 8),
         (Cause.COLD_WAREHOUSE,),
         {"warehouse_latency_seconds": 41.0},
+    ),
+    Case(
+        "a warehouse that does not answer the refresh under way is cold, and no refresh is paused",
+        serving(record(700), 650, session=SessionUnderWay(AT - 640_000, None, 1)),
+        (Cause.COLD_WAREHOUSE,),
+        {"warehouse_unanswered_seconds": 640.0},
+    ),
+    Case(
+        "one that has been asked just now may still answer",
+        serving(record(10), 8, session=SessionUnderWay(AT - 4_000, None, 1)),
+    ),
+    Case(
+        "one that has answered is not cold, however long the refresh takes",
+        serving(record(700), 650, session=SessionUnderWay(AT - 640_000, AT - 639_000, 1)),
+        (Cause.PAUSED_REFRESH,),
     ),
     # Several at once
     Case(
