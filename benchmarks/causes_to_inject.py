@@ -48,7 +48,12 @@ class Platform:
     def start(self, *options: str) -> None:
         """Until it is live; it goes on behind."""
         live = ["dev", "--until-live", "--keep", "--timeout", str(LIVE_TIMEOUT_SECONDS)]
-        _call([*live, "--events-per-second", "300", *options], self.state, self.environment, check=True)
+        _call(
+            [*live, "--events-per-second", "300", *options],
+            self.state,
+            self.environment,
+            check=True,
+        )
 
     def stop(self) -> None:
         """All of it."""
@@ -252,16 +257,10 @@ class _SensorSwitch:
 
 
 CAUSES: tuple[Injected, ...] = (
-    Injected(
-        "a stalled job (SIGSTOP)", Measure.INGEST_LAG, "transactions", "stalled job", _stall
-    ),
+    Injected("a stalled job (SIGSTOP)", Measure.INGEST_LAG, "transactions", "stalled job", _stall),
     Injected("a slow job (a rush)", Measure.INGEST_LAG, "", "slow job", _rush, 420, 900),
-    Injected(
-        "a clock that is ahead by a minute", Measure.PRODUCER_CLOCK, "inventory", "", _clock
-    ),
-    Injected(
-        "a broker that is down", Measure.INGEST_LAG, "inventory", "broker down", _broker_down
-    ),
+    Injected("a clock that is ahead by a minute", Measure.PRODUCER_CLOCK, "inventory", "", _clock),
+    Injected("a broker that is down", Measure.INGEST_LAG, "inventory", "broker down", _broker_down),
     Injected(
         "a stopped producer",
         Measure.EVENTS_ARRIVE,

@@ -27,8 +27,6 @@ from pathlib import Path
 from benchmarks.causes_to_inject import CAUSES, Injected, Platform
 from benchmarks.long_run import _call, _environment, left_behind
 from benchmarks.stack_samples import machine
-from retail_lakehouse.local.stack_settings import read_settings
-from retail_lakehouse.settings import Settings
 from retail_lakehouse_tests.alerts.build import Receiver, receiver
 
 RESULTS = Path(__file__).parent / "results"
@@ -240,8 +238,8 @@ def page(result: Result) -> str:
     lines = [
         "# Causes injected into a running platform",
         "",
-        "Made by `python -m benchmarks.injected_causes`. Seconds from the injection, to the arrival at "
-        "an HTTP receiver.",
+        "Made by `python -m benchmarks.injected_causes`. Seconds from the injection to the arrival "
+        "at an HTTP receiver.",
         "",
         "| cause | told after | named | recovered after | healed by | told beside it | message |",
         "| --- | --- | --- | --- | --- | --- | --- |",

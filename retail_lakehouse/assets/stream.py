@@ -108,7 +108,7 @@ def look_at_stream(
 def _with_arrivals(
     topics: Mapping[str, TopicLook | str], kafka: "KafkaResource", at_ms: int
 ) -> dict[str, TopicLook | str]:
-    """The topics with the broker times of the first records that wait; nothing waits, none asked."""
+    """The topics with the broker times of the first records that wait; no wait, no question."""
     looks = [topic for topic in topics.values() if isinstance(topic, TopicLook)]
     wanted = {
         (seen.event.topic, partition): offset

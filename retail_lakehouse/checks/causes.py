@@ -15,8 +15,8 @@ the producer, then what falsifies figures, then the same for the views.
 - A producer has stopped only when everything has landed: while records wait, what is missing may
   be among them, and the job is the one to mend first.
 - A clock that is ahead delays nothing: it is the guilty one only when no other is.
-- A warehouse is called cold by a refresh's own session: by one that waits for its first answer, or by
-  what the last one had to wait; so not while no refresh comes.
+- A warehouse is called cold by a refresh's own session: by one that waits for its first answer, or
+  by what the last one had to wait; so not while no refresh comes.
 """
 
 from collections.abc import Mapping

@@ -47,6 +47,5 @@ def judge_paused(
     return [
         judged
         for judged in lags
-        if judged.verdict.figures.get("cause") in _WITHOUT_A_TICK
-        or check_name(judged) in told
+        if judged.verdict.figures.get("cause") in _WITHOUT_A_TICK or check_name(judged) in told
     ]

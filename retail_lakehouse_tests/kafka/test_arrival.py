@@ -34,7 +34,9 @@ class Partitions:
 
 
 @given(st.lists(st.integers(0, OLDEST_MS), min_size=1, max_size=20), st.data())
-def test_the_time_found_is_never_late_and_hardly_early(ages: list[int], data: st.DataObject) -> None:
+def test_the_time_found_is_never_late_and_hardly_early(
+    ages: list[int], data: st.DataObject
+) -> None:
     ages = sorted(ages, reverse=True)
     offset = data.draw(st.integers(0, len(ages) - 1))
     found = search({("t", 0): offset}, AT, Partitions({("t", 0): ages}).first_offsets)

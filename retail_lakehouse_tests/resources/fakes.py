@@ -205,7 +205,7 @@ class Lakehouse:
         """A commit whose mark is of a version that this program does not know."""
         table = self.table(event)
         mark = {SUMMARY_KEY: '{"version": 99}'}
-        table.append(_rows(event_table(event), 1), snapshot_properties=mark)
+        table.append(self.rows(event_table(event), 1), snapshot_properties=mark)
 
     def quarantine(self, event: str, bodies: Sequence[bytes]) -> None:
         """Puts records into quarantine as the job does, with reason `json`."""

@@ -36,8 +36,12 @@ def test_the_one_that_waits_longest_for_an_answer_stands_first(tmp_path: Path) -
 
 
 def test_a_session_of_a_killed_process_is_none_and_damage_is_left_out(tmp_path: Path) -> None:
-    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
-                           capture_output=True, text=True, check=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     folder = tmp_path / "run" / "refresh_sessions"
     folder.mkdir(parents=True)
     dead = {"began_ms": 1, "answered_ms": None, "pid": int(ended.stdout)}
