@@ -1,6 +1,7 @@
 """What is said of a wrong setting: a sentence a fault, naming the variable to change.
 
-Here: the sentences. Not here: the settings, and what is wrong with one (`settings.py`).
+Here: the sentences. Not here: the settings and what is wrong with one (`setting_fields.py`,
+`settings.py`).
 """
 
 import difflib
