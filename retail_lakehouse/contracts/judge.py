@@ -1,13 +1,13 @@
 """The verdict on one record: a typed row, or quarantine with its reason.
 
 Here: the strict judge, a pure function of (body, broker time, contract). Both engines use it, or
-prove equal to it. Not here: uniqueness (a function of the stream, not of one record), I/O.
+prove equal to it. Not here: how a text is read (`strict_json.py`), uniqueness (a function of the
+stream, not of one record), I/O.
 
-The judge works on bytes and raw number text: a double in between would round money and let
-`1e400` become infinity. The order of the steps is `reasons.PRECEDENCE`.
+The judge works on bytes and raw number text (`strict_json.py` says why). The order of the steps is
+`reasons.PRECEDENCE`.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,11 +21,21 @@ from retail_lakehouse.contracts.events import (
     SignRule,
 )
 from retail_lakehouse.contracts.fields import INTEGER_LIMITS, MAX_STRING_BYTES, Field, Kind
-from retail_lakehouse.contracts.reasons import Reason
+from retail_lakehouse.contracts.reasons import Reason, Refused
+from retail_lakehouse.contracts.strict_json import (
+    LongInteger,
+    Number,
+    Pairs,
+    check_tree,
+    dump,
+    json_type,
+    parse,
+    refuse_duplicate,
+    shown,
+)
 
 _DECIMAL_STRING = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", re.ASCII)
 _NON_ZERO = re.compile(r"^[^eE]*[1-9]")
-_INTEGER_DIGITS_AT_MOST = 20
 _SIGN_WORDS = {-1: "below zero", 0: "other than zero", 1: "above zero"}
 
 
@@ -51,54 +61,6 @@ class Bad:
 Verdict = Good | Bad
 
 
-class _Number(str):
-    """Raw text of a JSON number with a fraction or an exponent."""
-
-    __slots__ = ()
-
-
-class _Pairs(list[tuple[str, object]]):
-    """Members of a JSON object in the order they came, duplicates included."""
-
-    __slots__ = ()
-
-
-class _BadConstant(ValueError):  # noqa: N818 - control flow inside this module
-    """NaN or an infinity: not JSON, though Python's parser knows them."""
-
-
-def _refuse_constant(name: str) -> object:
-    raise _BadConstant(f"{name} is not a JSON value")
-
-
-def _integer(text: str) -> object:
-    # Python refuses to convert more than 4,300 digits, and no contract knows that many.
-    return int(text) if len(text) <= _INTEGER_DIGITS_AT_MOST else _LongInteger(text)
-
-
-class _LongInteger(str):
-    """Raw text of an integer with more digits than 64 bits can need."""
-
-    __slots__ = ()
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_Pairs,
-    parse_float=_Number,
-    parse_int=_integer,
-    parse_constant=_refuse_constant,
-    strict=True,
-)
-_WHITESPACE = " \t\n\r"
-
-
-class _Refused(Exception):  # noqa: N818 - control flow inside this module, never seen outside
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
-
-
 def judge(body: bytes | None, broker_time_ms: int, contract: EventContract) -> Verdict:
     """The verdict on one record of the contract's topic.
 
@@ -116,7 +78,7 @@ def judge(body: bytes | None, broker_time_ms: int, contract: EventContract) -> V
         parts = [_ranged(field, values) for field in contract.fields]
         _check_rules(contract, values)
         _check_time(contract, values, broker_time_ms)
-    except _Refused as refused:
+    except Refused as refused:
         event_id = members.get(EVENT_ID_FIELD)
         longest = contract.field(EVENT_ID_FIELD).max_length
         readable = type(event_id) is str and _storable(event_id) and len(event_id) <= longest
@@ -131,41 +93,41 @@ def as_of_today(
 
     A field that was unknown then moves out of `extra`, unless no good copy can have its value.
     """
-    known, unknown = dict(values), _parse(extra)
-    members = dict(unknown) if isinstance(unknown, _Pairs) else {}
+    known, unknown = dict(values), parse(extra)
+    members = dict(unknown) if isinstance(unknown, Pairs) else {}
     for field in contract.fields:
         if field.name in members and known[field.name] is None:
             try:
                 known[field.name] = _typed(field, members[field.name])
                 _ranged(field, known)
                 del members[field.name]
-            except _Refused:
+            except Refused:
                 known[field.name] = None
-    return known, _dump(members) if members else None
+    return known, dump(members) if members else None
 
 
 def _members(body: bytes | None, contract: EventContract) -> dict[str, object]:
     if body is None:
-        raise _Refused(Reason.TOMBSTONE, "The record has no body.")
+        raise Refused(Reason.TOMBSTONE, "The record has no body.")
     if len(body) > contract.max_bytes:
-        raise _Refused(
+        raise Refused(
             Reason.OVERSIZE, f"{len(body)} bytes; the contract allows {contract.max_bytes}."
         )
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _Refused(Reason.ENCODING, f"Not UTF-8 at byte {error.start}.") from None
-    document = _parse(text)
-    if type(document) is not _Pairs:
+        raise Refused(Reason.ENCODING, f"Not UTF-8 at byte {error.start}.") from None
+    document = parse(text)
+    if type(document) is not Pairs:
         if type(document) is list:
-            _walk(document, contract.max_depth)
-        raise _Refused(Reason.TYPE, f"The body is {_json_type(document)}, not an object.")
+            check_tree(document, contract.max_depth)
+        raise Refused(Reason.TYPE, f"The body is {json_type(document)}, not an object.")
     members = dict(document)
     # Of every pair: a key that comes again hides what it held the first time.
-    if any(type(value) in (_Pairs, list) for _, value in document):
-        _walk(document, contract.max_depth)
+    if any(type(value) in (Pairs, list) for _, value in document):
+        check_tree(document, contract.max_depth)
     if len(members) != len(document):
-        _refuse_duplicate(document)
+        refuse_duplicate(document)
     return members
 
 
@@ -173,66 +135,21 @@ def _extra(members: Mapping[str, object], contract: EventContract) -> str | None
     unknown = members.keys() - {field.name for field in contract.fields}
     if not unknown:
         return None
-    extra = _dump({name: members[name] for name in unknown})
+    extra = dump({name: members[name] for name in unknown})
     # It is ASCII: its characters are its bytes.
     if len(extra) > MAX_STRING_BYTES:
-        raise _Refused(
+        raise Refused(
             Reason.OVERSIZE,
             f"Its unknown fields take {len(extra)} bytes; {MAX_STRING_BYTES} can be kept.",
         )
     return extra
 
 
-def _parse(text: str) -> object:
-    start = len(text) - len(text.lstrip(_WHITESPACE))
-    try:
-        document, end = _DECODER.raw_decode(text, start)
-    except RecursionError:
-        raise _Refused(Reason.JSON, "Nested deeper than the parser can follow.") from None
-    except json.JSONDecodeError as error:
-        raise _Refused(Reason.JSON, f"{error.msg} at character {error.pos}.") from None
-    except _BadConstant as error:
-        raise _Refused(Reason.JSON, f"{error}.") from None
-    if text[end:].strip(_WHITESPACE):
-        raise _Refused(Reason.JSON, f"More text after the JSON value, at character {end}.")
-    return document
-
-
-def _walk(document: object, max_depth: int) -> None:
-    """Depth first over the whole tree, then duplicates: `json` comes before `duplicate_key`."""
-    objects: list[_Pairs] = []
-    level: list[object] = [document]
-    depth = 0
-    while level:
-        depth += 1
-        if depth > max_depth:
-            raise _Refused(Reason.JSON, f"Nested deeper than {max_depth} levels.")
-        below: list[object] = []
-        for node in level:
-            if type(node) is _Pairs:
-                objects.append(node)
-                below.extend(v for _, v in node if type(v) in (_Pairs, list))
-            elif type(node) is list:
-                below.extend(v for v in node if type(v) in (_Pairs, list))
-        level = below
-    for pairs in objects:
-        if len({name for name, _ in pairs}) != len(pairs):
-            _refuse_duplicate(pairs)
-
-
-def _refuse_duplicate(pairs: _Pairs) -> None:
-    seen: set[str] = set()
-    for name, _ in pairs:
-        if name in seen:
-            raise _Refused(Reason.DUPLICATE_KEY, f"The key {_shown(name)} is there twice.")
-        seen.add(name)
-
-
 def _typed(field: Field, value: object) -> object:
     """`value` checked for its JSON type; a decimal becomes `Decimal`, whatever its size."""
     if value is None:
         if field.required:
-            raise _Refused(Reason.TYPE, f"{field.name} is absent or null.")
+            raise Refused(Reason.TYPE, f"{field.name} is absent or null.")
         return None
     kind = type(value)
     if field.kind is Kind.STRING:
@@ -241,13 +158,11 @@ def _typed(field: Field, value: object) -> object:
     elif field.kind is Kind.DECIMAL:
         if kind is int:
             return Decimal(value)  # type: ignore[arg-type]
-        if kind in (_Number, _LongInteger) or (
-            kind is str and _DECIMAL_STRING.fullmatch(str(value))
-        ):
+        if kind in (Number, LongInteger) or (kind is str and _DECIMAL_STRING.fullmatch(str(value))):
             return _decimal(str(value))
-    elif kind in (int, _LongInteger):
+    elif kind in (int, LongInteger):
         return value
-    raise _Refused(Reason.TYPE, f"{field.name} is {_json_type(value)}, not {_wanted(field)}.")
+    raise Refused(Reason.TYPE, f"{field.name} is {json_type(value)}, not {_wanted(field)}.")
 
 
 def _decimal(text: str) -> Decimal:
@@ -266,17 +181,17 @@ def _ranged(field: Field, values: dict[str, object]) -> str:
         text = str(value)
         if field.allowed:
             if text not in field.allowed:
-                raise _Refused(
+                raise Refused(
                     Reason.RANGE,
-                    f"{field.name} is {_shown(text)}, not one of {', '.join(field.allowed)}.",
+                    f"{field.name} is {shown(text)}, not one of {', '.join(field.allowed)}.",
                 )
         elif not 1 <= len(text) <= field.max_length:
-            raise _Refused(
+            raise Refused(
                 Reason.RANGE,
                 f"{field.name} has {len(text)} characters, not 1 to {field.max_length}.",
             )
         elif not _storable(text):
-            raise _Refused(Reason.RANGE, f"{field.name} holds NUL or half a surrogate pair.")
+            raise Refused(Reason.RANGE, f"{field.name} holds NUL or half a surrogate pair.")
         return f"{len(text)}:{text}"
     if field.kind is Kind.DECIMAL:
         return _ranged_decimal(field, values)
@@ -284,7 +199,7 @@ def _ranged(field: Field, values: dict[str, object]) -> str:
     low = low if field.minimum is None else max(low, field.minimum)
     high = high if field.maximum is None else min(high, field.maximum)
     if type(value) is not int or not low <= value <= high:
-        raise _Refused(Reason.RANGE, f"{field.name} is not within {low} to {high}.")
+        raise Refused(Reason.RANGE, f"{field.name} is not within {low} to {high}.")
     return str(value)
 
 
@@ -296,7 +211,7 @@ def _ranged_decimal(field: Field, values: dict[str, object]) -> str:
         value = Decimal(0)
     whole_digits = value.adjusted() + 1 if value.is_finite() else field.precision + 1
     if whole_digits > field.precision - field.scale:
-        raise _Refused(
+        raise Refused(
             Reason.RANGE,
             f"{field.name} has more than {field.precision - field.scale} digits before the point.",
         )
@@ -305,13 +220,13 @@ def _ranged_decimal(field: Field, values: dict[str, object]) -> str:
     assert isinstance(exponent, int)  # noqa: S101
     significant = len("".join(map(str, digits)).rstrip("0"))
     if value and significant - value.adjusted() - 1 > field.scale:
-        raise _Refused(
+        raise Refused(
             Reason.RANGE, f"{field.name} has more than {field.scale} digits after the point."
         )
     if field.minimum is not None and value < field.minimum:
-        raise _Refused(Reason.RANGE, f"{field.name} is below {field.minimum}.")
+        raise Refused(Reason.RANGE, f"{field.name} is below {field.minimum}.")
     if field.maximum is not None and value > field.maximum:
-        raise _Refused(Reason.RANGE, f"{field.name} is above {field.maximum}.")
+        raise Refused(Reason.RANGE, f"{field.name} is above {field.maximum}.")
     text = decimal_text(value, field.scale)
     values[field.name] = Decimal(text)
     return text
@@ -323,7 +238,7 @@ def _check_required_by_sign_rules(
     for rule in rules:
         absent = values[rule.field] is None
         if absent and rule.required and values[rule.when_field] == rule.equals:
-            raise _Refused(
+            raise Refused(
                 Reason.TYPE, f"{rule.field} is absent or null on {rule.equals}, which needs it."
             )
 
@@ -340,13 +255,13 @@ def _check_rules(contract: EventContract, values: Mapping[str, object]) -> None:
         value = values[rule.field]
         holds = values[rule.when_field] == rule.equals and isinstance(value, int)
         if holds and not _SIGN_CHECKS[rule.sign](value):  # type: ignore[arg-type]
-            raise _Refused(
+            raise Refused(
                 Reason.RANGE,
                 f"{rule.field} is {value} on {rule.equals}, not {_SIGN_WORDS[rule.sign]}.",
             )
     for name in contract.non_zero:
         if values[name] == 0:
-            raise _Refused(Reason.RANGE, f"{name} is 0.")
+            raise Refused(Reason.RANGE, f"{name} is 0.")
 
 
 def _check_time(contract: EventContract, values: Mapping[str, object], broker_time_ms: int) -> None:
@@ -359,7 +274,7 @@ def _check_time(contract: EventContract, values: Mapping[str, object], broker_ti
     hint = ""
     if oldest <= event_time_ms * 1000 <= newest:
         hint = " It looks like seconds where milliseconds are asked for."
-    raise _Refused(
+    raise Refused(
         Reason.TIME,
         f"{EVENT_TIME_FIELD} {event_time_ms} is not within {contract.max_age_hours} h before and "
         f"{contract.max_ahead_minutes} min after the broker time {broker_time_ms}.{hint}",
@@ -372,41 +287,7 @@ def _storable(text: str) -> bool:
     return "\x00" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
 
 
-def _dump(value: object) -> str:
-    """Canonical JSON: keys sorted by code point, no spaces, ASCII, numbers as they came."""
-    if isinstance(value, _Pairs):
-        return _dump(dict(value))
-    if isinstance(value, dict):
-        members = (f"{json.dumps(name)}:{_dump(value[name])}" for name in sorted(value))
-        return "{" + ",".join(members) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(_dump(item) for item in value) + "]"
-    if isinstance(value, (_Number, _LongInteger)):
-        return str(value)
-    return json.dumps(value)
-
-
-def _json_type(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "a boolean"
-    if isinstance(value, _Number):
-        return "a number with a fraction or an exponent"
-    if isinstance(value, (int, _LongInteger)):
-        return "an integer"
-    if isinstance(value, _Pairs):
-        return "an object"
-    if isinstance(value, list):
-        return "an array"
-    return "a string"
-
-
 def _wanted(field: Field) -> str:
     if field.kind is Kind.STRING:
         return "a string"
     return "a number or a decimal string" if field.kind is Kind.DECIMAL else "an integer"
-
-
-def _shown(text: str) -> str:
-    return json.dumps(text if len(text) <= 40 else text[:40] + "…")

@@ -1,7 +1,7 @@
 """Why a record is quarantined, in order of precedence.
 
-Here: the reasons and their order. Not here: which record gets which reason (`cases.py` by example,
-`judge.py` by code).
+Here: the reasons, their order, and the refusal that carries one. Not here: which record gets which
+reason (`cases.py` by example, `judge.py` by code).
 """
 
 from enum import StrEnum
@@ -31,3 +31,12 @@ class Reason(StrEnum):
 
 
 PRECEDENCE: tuple[Reason, ...] = tuple(Reason)
+
+
+class Refused(Exception):  # noqa: N818 - control flow inside the judge, never seen outside
+    """A step of the judge ends with a reason, and with a sentence for people."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail

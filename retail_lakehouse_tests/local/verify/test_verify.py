@@ -360,7 +360,13 @@ def test_verify_never_asks_the_judge_nor_what_lands_rows() -> None:
     told = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     loaded = set(told.stdout.split())
     assert "retail_lakehouse.local.verify.tables" in loaded
-    forbidden = ("contracts.judge", "dedupe", "streaming.transform", "streaming.writer")
+    forbidden = (
+        "contracts.judge",
+        "contracts.strict_json",
+        "dedupe",
+        "streaming.transform",
+        "streaming.writer",
+    )
     prefixes = tuple(f"retail_lakehouse.{name}" for name in forbidden)
     assert [name for name in loaded if name.startswith(prefixes)] == []
 
