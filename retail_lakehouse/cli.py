@@ -109,7 +109,7 @@ def main() -> None:
 
 def _exit_code(error: Exception) -> Exit:
     from retail_lakehouse.local.control import SupervisorNotRunningError
-    from retail_lakehouse.local.supervisor import AlreadyRunningError
+    from retail_lakehouse.local.state_folder import AlreadyRunningError
 
     refused = isinstance(error, SupervisorNotRunningError | AlreadyRunningError)
     return Exit.REFUSED if refused else Exit.FAILED

@@ -15,7 +15,7 @@ from retail_lakehouse.commands.options import load_settings
 from retail_lakehouse.contracts.tables import TABLES
 from retail_lakehouse.contracts.topics import TOPICS
 from retail_lakehouse.local.ports import free_ports
-from retail_lakehouse.local.supervisor import AlreadyRunningError, hold
+from retail_lakehouse.local.state_folder import AlreadyRunningError, hold
 from retail_lakehouse.settings import Settings, SettingsError
 from retail_lakehouse_tests.streaming.test_arguments import AWS
 

@@ -25,7 +25,8 @@ from retail_lakehouse.local.control import (
 from retail_lakehouse.local.processes import log_path
 from retail_lakehouse.local.stack import PROCESS_NAMES
 from retail_lakehouse.local.stack_settings import settings_environment
-from retail_lakehouse.local.supervisor import end_recorded, hold, holder_pid
+from retail_lakehouse.local.state_folder import hold, holder_pid
+from retail_lakehouse.local.supervisor import end_recorded
 from retail_lakehouse.settings import Settings
 
 _POLL_SECONDS = 0.5

@@ -151,7 +151,7 @@ def _run(settings: Settings, live_timeout: float | None, with_simulator: bool) -
     from retail_lakehouse.commands.display import make_display
     from retail_lakehouse.local.session import DevSession
     from retail_lakehouse.local.startup import StartCancelledError, StartError
-    from retail_lakehouse.local.supervisor import AlreadyRunningError
+    from retail_lakehouse.local.state_folder import AlreadyRunningError
     from retail_lakehouse.local.without_pandas import leave_pandas_out
 
     leave_pandas_out()

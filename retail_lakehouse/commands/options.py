@@ -92,7 +92,7 @@ def running_settings(
         SettingsError: An assignment is none, or a setting is wrong.
     """
     from retail_lakehouse.local.stack_settings import read_settings
-    from retail_lakehouse.local.supervisor import holder_pid
+    from retail_lakehouse.local.state_folder import holder_pid
 
     values = _told(state_dir, assignments, overrides)
     own = Settings.load(values)
@@ -121,7 +121,7 @@ def require_warehouse(settings: Settings) -> None:
 def _require(settings: Settings, port: int, *, elsewhere: bool) -> None:
     from retail_lakehouse.local.control import SupervisorNotRunningError
     from retail_lakehouse.local.ports import is_answering
-    from retail_lakehouse.local.supervisor import holder_pid
+    from retail_lakehouse.local.state_folder import holder_pid
 
     if not settings.is_local or elsewhere or holder_pid(settings.root) is not None:
         return

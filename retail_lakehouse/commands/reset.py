@@ -24,7 +24,7 @@ def reset(
     Downloads are kept unless --all. Refused while `dev` runs.
     """
     from retail_lakehouse.local.reset import empty, what_stays, what_to_remove
-    from retail_lakehouse.local.supervisor import require_free
+    from retail_lakehouse.local.state_folder import require_free
 
     settings = load_settings(state_dir)
     require_free(settings.root)

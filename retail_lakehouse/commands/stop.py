@@ -27,7 +27,8 @@ _POLL_SECONDS = 0.1
 def stop(state_dir: StateDir = None) -> None:
     """Stop what `dev` started, wherever it runs; the data is kept."""
     from retail_lakehouse.local.stack import PROCESS_NAMES
-    from retail_lakehouse.local.supervisor import end_recorded, hold
+    from retail_lakehouse.local.state_folder import hold
+    from retail_lakehouse.local.supervisor import end_recorded
 
     root = load_settings(state_dir).root
     stopped = _end_holder(root)
@@ -50,7 +51,7 @@ def _end_holder(root: Path) -> bool:
     Returns:
         Whether a `dev` was ended.
     """
-    from retail_lakehouse.local.supervisor import holder
+    from retail_lakehouse.local.state_folder import holder
 
     asked: ProcessRecord | None = None
     deadline = time.monotonic() + _WAIT_SECONDS

@@ -66,7 +66,7 @@ def _serve(settings: Settings, port: int, read_only: bool) -> None:
 def _running_workspace(root: Path) -> Path | None:
     """The workspace of the `dev` that runs on the state folder, or None if none does."""
     from retail_lakehouse.local.dagster_workspace import workspace_file
-    from retail_lakehouse.local.supervisor import holder_pid
+    from retail_lakehouse.local.state_folder import holder_pid
 
     # Not the code server's socket: it is gone for a moment whenever that one is started again.
     file = workspace_file(root)

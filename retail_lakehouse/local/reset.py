@@ -11,7 +11,8 @@ import shutil
 from pathlib import Path
 
 from retail_lakehouse.local.stack import PROCESS_NAMES
-from retail_lakehouse.local.supervisor import end_recorded, hold
+from retail_lakehouse.local.state_folder import hold
+from retail_lakehouse.local.supervisor import end_recorded
 from retail_lakehouse.settings import Settings
 
 STATE = frozenset(

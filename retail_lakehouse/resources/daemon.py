@@ -1,6 +1,6 @@
 """Whose code this is: that of a running `retail-lakehouse dev`, or of a `dagster dev` beside it.
 
-Here: the sentence for the latter. Not here: who holds the state folder (`local/supervisor.py`).
+Here: the sentence for the latter. Not here: who holds the state folder (`local/state_folder.py`).
 """
 
 from retail_lakehouse.settings import Settings
@@ -14,7 +14,7 @@ def other_daemon(settings: Settings) -> str | None:
     """
     if not settings.is_local:
         return None
-    from retail_lakehouse.local.supervisor import holder_beside
+    from retail_lakehouse.local.state_folder import holder_beside
 
     pid = holder_beside(settings.root)
     if pid is None:

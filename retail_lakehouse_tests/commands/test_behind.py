@@ -17,7 +17,7 @@ from retail_lakehouse.commands import behind
 from retail_lakehouse.commands.behind import start_behind
 from retail_lakehouse.commands.options import Exit
 from retail_lakehouse.local import ports, processes
-from retail_lakehouse.local.supervisor import hold
+from retail_lakehouse.local.state_folder import hold
 from retail_lakehouse.settings import Settings
 
 DEAF = """

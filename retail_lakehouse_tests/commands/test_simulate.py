@@ -14,7 +14,7 @@ from retail_lakehouse.cli import app
 from retail_lakehouse.commands.options import running_settings
 from retail_lakehouse.local.simulator import SimulatorOptions, SimulatorReport
 from retail_lakehouse.local.stack_settings import settings_file, write_settings
-from retail_lakehouse.local.supervisor import hold
+from retail_lakehouse.local.state_folder import hold
 from retail_lakehouse.settings import Settings, SettingsError
 
 

@@ -12,12 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from retail_lakehouse.cli import app
-from retail_lakehouse.local.supervisor import Role, hold, holder
+from retail_lakehouse.local.state_folder import Role, hold, holder
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from retail_lakehouse.local.supervisor import hold
+from retail_lakehouse.local.state_folder import hold
 lock = hold(Path(sys.argv[1]), sys.argv[2])
 print("held", flush=True)
 time.sleep(300)

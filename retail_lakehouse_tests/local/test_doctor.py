@@ -19,7 +19,7 @@ from retail_lakehouse.local import doctor, java, ports, processes
 from retail_lakehouse.local.doctor import Finding, examine
 from retail_lakehouse.local.java import JavaNotFoundError
 from retail_lakehouse.local.process_record import read_record
-from retail_lakehouse.local.supervisor import hold
+from retail_lakehouse.local.state_folder import hold
 from retail_lakehouse.settings import Settings
 
 LISTENER = """

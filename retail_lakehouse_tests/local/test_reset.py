@@ -16,7 +16,7 @@ from retail_lakehouse.local.erasures import ErasureJournal
 from retail_lakehouse.local.java import JavaHome
 from retail_lakehouse.local.reset import DOWNLOADS, STATE, empty, what_to_remove
 from retail_lakehouse.local.simulator.options import LEDGER_FOLDER
-from retail_lakehouse.local.supervisor import AlreadyRunningError, hold
+from retail_lakehouse.local.state_folder import AlreadyRunningError, hold
 from retail_lakehouse.settings import Settings
 
 

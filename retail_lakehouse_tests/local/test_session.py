@@ -21,7 +21,8 @@ from retail_lakehouse.local.session import DevSession
 from retail_lakehouse.local.stack import PROCESS_NAMES
 from retail_lakehouse.local.stack_settings import read_settings, settings_file
 from retail_lakehouse.local.startup import StartCancelledError, StepReport
-from retail_lakehouse.local.supervisor import Hold, Supervisor, holder, holder_pid
+from retail_lakehouse.local.state_folder import Hold, holder, holder_pid
+from retail_lakehouse.local.supervisor import Supervisor
 from retail_lakehouse.settings import Settings
 
 

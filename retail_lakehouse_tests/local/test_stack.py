@@ -18,7 +18,8 @@ from retail_lakehouse.local.processes import Command
 from retail_lakehouse.local.stack import DAGSTER_PROCESSES, PROCESS_NAMES, Stack, ensure_password
 from retail_lakehouse.local.stack_settings import settings_environment, write_settings
 from retail_lakehouse.local.startup import StartCancelledError
-from retail_lakehouse.local.supervisor import Supervisor, hold
+from retail_lakehouse.local.state_folder import hold
+from retail_lakehouse.local.supervisor import Supervisor
 from retail_lakehouse.settings import Settings
 
 CHANGED = {

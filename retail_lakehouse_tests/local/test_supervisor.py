@@ -23,14 +23,14 @@ from retail_lakehouse.local.control import ControlError, ProcessState, ProcessSt
 from retail_lakehouse.local.keeper import CommandUnit
 from retail_lakehouse.local.process_record import ProcessRecord, read_record
 from retail_lakehouse.local.processes import Command
-from retail_lakehouse.local.supervisor import (
+from retail_lakehouse.local.state_folder import (
     AlreadyRunningError,
     Role,
-    Supervisor,
     hold,
     holder,
     holder_pid,
 )
+from retail_lakehouse.local.supervisor import Supervisor
 
 SLEEPER = "import time; time.sleep(300)"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)"

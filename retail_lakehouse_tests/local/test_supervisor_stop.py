@@ -18,15 +18,14 @@ from retail_lakehouse.local.control import ControlError, ProcessState
 from retail_lakehouse.local.keeper import CommandUnit
 from retail_lakehouse.local.process_record import read_record
 from retail_lakehouse.local.processes import Command
-from retail_lakehouse.local.supervisor import (
+from retail_lakehouse.local.state_folder import (
     AlreadyRunningError,
     Role,
-    Supervisor,
-    end_recorded,
     hold,
     holder_beside,
     require_free,
 )
+from retail_lakehouse.local.supervisor import Supervisor, end_recorded
 
 SLEEP = "exec sleep 300"
 DEAF = "trap '' TERM; echo ready; while :; do sleep 0.1; done"

@@ -10,7 +10,7 @@ import pytest
 
 from retail_lakehouse.build import build_defs
 from retail_lakehouse.definitions import defs as code_location
-from retail_lakehouse.local.supervisor import hold
+from retail_lakehouse.local.state_folder import hold
 from retail_lakehouse.resources.daemon import other_daemon
 from retail_lakehouse.settings import Settings
 
@@ -18,7 +18,7 @@ from retail_lakehouse.settings import Settings
 DEV = """
 import subprocess, sys
 from pathlib import Path
-from retail_lakehouse.local.supervisor import hold
+from retail_lakehouse.local.state_folder import hold
 
 lock = hold(Path(sys.argv[1]))
 child = (

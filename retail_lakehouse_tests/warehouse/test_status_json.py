@@ -12,7 +12,7 @@ import pytest
 from retail_lakehouse.contracts.tables import DATABASE, EVENT_TABLES, TABLES
 from retail_lakehouse.contracts.views import VIEWS
 from retail_lakehouse.local.stack_settings import write_settings
-from retail_lakehouse.local.supervisor import hold
+from retail_lakehouse.local.state_folder import hold
 from retail_lakehouse.warehouse.client import Session
 from retail_lakehouse_tests.warehouse.conftest import Lakehouse
 

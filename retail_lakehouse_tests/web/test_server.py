@@ -27,7 +27,7 @@ from retail_lakehouse.local.dagster_instance import write_instance
 from retail_lakehouse.local.dagster_workspace import write_workspace
 from retail_lakehouse.local.ports import free_ports, is_answering
 from retail_lakehouse.local.stack import Stack
-from retail_lakehouse.local.supervisor import hold
+from retail_lakehouse.local.state_folder import hold
 from retail_lakehouse.settings import Settings
 
 pytestmark = pytest.mark.stack
