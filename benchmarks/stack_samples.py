@@ -21,7 +21,7 @@ from retail_lakehouse.local.control import (
     SupervisorClient,
     SupervisorNotRunningError,
 )
-from retail_lakehouse.local.stack import PROCESS_NAMES
+from retail_lakehouse.local.stack_units import PROCESS_NAMES
 from retail_lakehouse.local.status import collect_status
 from retail_lakehouse.settings import Settings
 

@@ -23,8 +23,8 @@ from retail_lakehouse.local.control import (
     SupervisorNotRunningError,
 )
 from retail_lakehouse.local.processes import log_path
-from retail_lakehouse.local.stack import PROCESS_NAMES
 from retail_lakehouse.local.stack_settings import settings_environment
+from retail_lakehouse.local.stack_units import PROCESS_NAMES
 from retail_lakehouse.local.state_folder import hold, holder_pid
 from retail_lakehouse.local.supervisor import end_recorded
 from retail_lakehouse.settings import Settings

@@ -26,7 +26,7 @@ _POLL_SECONDS = 0.1
 
 def stop(state_dir: StateDir = None) -> None:
     """Stop what `dev` started, wherever it runs; the data is kept."""
-    from retail_lakehouse.local.stack import PROCESS_NAMES
+    from retail_lakehouse.local.stack_units import PROCESS_NAMES
     from retail_lakehouse.local.state_folder import hold
     from retail_lakehouse.local.supervisor import end_recorded
 

@@ -19,7 +19,7 @@ import psutil  # type: ignore[import-untyped]
 
 from retail_lakehouse.local import ports
 from retail_lakehouse.local.jars import whole_jars
-from retail_lakehouse.local.stack import PROCESS_NAMES
+from retail_lakehouse.local.stack_units import PROCESS_NAMES
 from retail_lakehouse.local.state_folder import holder_pid
 from retail_lakehouse.settings import ENV_PREFIX, Settings
 

@@ -1,8 +1,8 @@
 """Whole sessions of processes: started apart, found by their session's id, ended completely.
 
 Belongs here: what holds for any process that the supervisor runs: its session, its log. Doesn't
-belong here: which processes there are (`stack.py`), when they are started again (`supervisor.py`),
-the record of one process (`process_record.py`).
+belong here: which processes there are (`stack_units.py`), when they are started again
+(`supervisor.py`), the record of one process (`process_record.py`).
 
 A streaming job is a Python process with a Java child and Python workers. All of them stay in the
 session that the first one leads, so the session's id finds them also when the leader is gone.

@@ -10,7 +10,7 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from retail_lakehouse.local.stack import PROCESS_NAMES
+from retail_lakehouse.local.stack_units import PROCESS_NAMES
 from retail_lakehouse.local.state_folder import hold
 from retail_lakehouse.local.supervisor import end_recorded
 from retail_lakehouse.settings import Settings

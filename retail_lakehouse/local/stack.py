@@ -1,56 +1,39 @@
-"""The stack of one machine: which processes there are, and in which order they come.
+"""The stack of one machine: the steps from nothing to all of its processes.
 
-Belongs here: the list of processes with their command lines, and the steps from nothing to all of
-them. Doesn't belong here: keeping them alive (`supervisor.py`), showing it (`commands/dev.py`).
+Belongs here: the order in which they come, and what each needs before it. Doesn't belong here: how
+a process is started (`stack_units.py`), keeping them alive (`supervisor.py`), showing it
+(`commands/dev.py`).
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-import shutil
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retail_lakehouse.contracts.job_states import LOCAL_JOB_PACE, Pace
-from retail_lakehouse.contracts.topics import TOPICS
 from retail_lakehouse.local import ports
 from retail_lakehouse.local.control import ProcessState, ProcessStatus
-from retail_lakehouse.local.dagster_instance import dagster_home, make_instance
-from retail_lakehouse.local.dagster_workspace import (
-    CODE_LOCATION,
-    code_server_socket,
-    workspace_file,
-    write_workspace,
-)
+from retail_lakehouse.local.dagster_instance import make_instance
+from retail_lakehouse.local.dagster_workspace import code_server_socket, write_workspace
 from retail_lakehouse.local.jar_fetches import JarFetches
-from retail_lakehouse.local.keeper import CommandUnit, Unit
-from retail_lakehouse.local.processes import Command, log_tail
-from retail_lakehouse.local.stack_settings import settings_environment
+from retail_lakehouse.local.keeper import Unit
+from retail_lakehouse.local.processes import log_tail
+from retail_lakehouse.local.stack_units import JOBS, WATCHDOG, StackUnits
 from retail_lakehouse.local.startup import StartCancelledError, Step
 from retail_lakehouse.local.supervisor import Supervisor
 from retail_lakehouse.settings import ENV_PREFIX, Settings
-from retail_lakehouse.streaming.arguments import EXIT_NEEDS_A_PERSON
 
 if TYPE_CHECKING:
-    from retail_lakehouse.local.broker import Broker
     from retail_lakehouse.local.jars import JarKind
     from retail_lakehouse.local.java import JavaHome
 
-JOBS = tuple(topic.event for topic in TOPICS)
-DAGSTER_PROCESSES = ("dagster-code-server", "dagster-webserver", "dagster-daemon")
-WATCHDOG = "watchdog"
-PROCESS_NAMES = ("broker", "warehouse", *JOBS, "simulator", *DAGSTER_PROCESSES, WATCHDOG)
-
 _READY_TIMEOUT_SECONDS = 120.0
 _POLL_SECONDS = 0.1
-_SERVERS_STAGE = 1
 
 
 class StackError(RuntimeError):
@@ -74,52 +57,6 @@ def ensure_password(path: Path) -> bool:
     return True
 
 
-class BrokerUnit:
-    """The broker, as its keeper sees it."""
-
-    name = "broker"
-    stage = _SERVERS_STAGE
-    pace = Pace()
-
-    def __init__(self, make: Callable[[], Broker]) -> None:
-        """Describe it; `make` is called once, when it is first started."""
-        self._make = make
-        self._broker: Broker | None = None
-
-    def start(self) -> None:
-        """Start the broker and wait until it answers.
-
-        Raises:
-            BrokerError: It did not come up.
-            PortTakenError: One of its ports belongs to another program.
-        """
-        if self._broker is None:
-            self._broker = self._make()
-        self._broker.stop(grace_seconds=5.0)
-        self._broker.start()
-
-    def is_alive(self) -> bool:
-        """Whether its process lives."""
-        return self._broker is not None and self._broker.is_running()
-
-    def stop(self, grace_seconds: float, hurry: threading.Event) -> None:
-        """Stop it; its data stays."""
-        if self._broker is not None:
-            self._broker.stop(0.1 if hurry.is_set() else grace_seconds)
-
-    def pid(self) -> int | None:
-        """The process id, or None."""
-        return self._broker.pid if self._broker is not None else None
-
-    def last_exit(self) -> str:
-        """The broker's own record does not keep its exit code."""
-        return "no exit code"
-
-    def needs_a_person(self) -> bool:
-        """Never: a broker may always be tried again."""
-        return False
-
-
 class Stack:
     """The processes of one state folder and the steps that start them."""
 
@@ -133,34 +70,14 @@ class Stack:
         self._settings = settings
         self._root = settings.root
         self._with_simulator = with_simulator
-        self._environment = settings_environment(settings)
         self._java: JavaHome | None = None
         self._cancelled = threading.Event()
         self._jars = JarFetches(settings.cache, self._found_java, self._cancelled)
+        self._units = StackUnits(settings, self._found_java, self._jars)
 
     def units(self) -> list[Unit]:
         """Every process that the stack may run, the optional ones included."""
-        python = sys.executable
-        module = f"{CODE_LOCATION}.definitions"
-        socket = code_server_socket(self._root)
-        workspace = str(workspace_file(self._root))
-        code_server = ["code-server", "start", "--socket", str(socket), "-m", module]
-        code_server += ["--location-name", CODE_LOCATION]
-        return [
-            BrokerUnit(self._make_broker),
-            self._unit("warehouse", self._warehouse_argv(), stage=_SERVERS_STAGE),
-            *(self._job_unit(event) for event in JOBS),
-            self._unit("simulator", [python, "-m", "retail_lakehouse.cli", "simulate"]),
-            self._unit(
-                "dagster-code-server",
-                [python, "-m", "dagster", *code_server],
-                before_start=lambda: socket.unlink(missing_ok=True),
-            ),
-            # Dagster's own command would serve whoever asks (`web/guard.py`).
-            self._unit("dagster-webserver", [python, "-m", "retail_lakehouse.cli", "web"]),
-            self._unit("dagster-daemon", [python, "-m", "dagster._daemon", "run", "-w", workspace]),
-            self._unit(WATCHDOG, [python, "-m", "retail_lakehouse.local.watchdog"]),
-        ]
+        return self._units.all()
 
     def cancel(self) -> None:
         """Make waiting steps end, and a fetch of jars."""
@@ -220,79 +137,6 @@ class Stack:
         if self._with_simulator:
             steps.append(Step("simulator", "Simulator", ("topics",), start("simulator")))
         return steps
-
-    def _unit(
-        self,
-        name: str,
-        argv: list[str],
-        *,
-        stage: int = 0,
-        before_start: Callable[[], None] | None = None,
-    ) -> CommandUnit:
-        extra: Mapping[str, str] = {
-            "DAGSTER_HOME": str(dagster_home(self._root)),
-            # The first refresh after a long pause takes longer than a tick's usual 60 s, and a
-            # tick that is given up has its result thrown away.
-            "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "300",
-            "PYTHONUNBUFFERED": "1",
-        }
-        command = Command(argv, {**self._environment, **extra})
-        return CommandUnit(
-            self._root, name, lambda: command, stage=stage, before_start=before_start
-        )
-
-    def _warehouse_argv(self) -> list[str]:
-        settings = self._settings
-        arguments = {
-            "port": settings.warehouse_port,
-            "database": settings.warehouse_database,
-            "user": settings.warehouse_user,
-            "password-file": settings.password_file,
-            "duckdb-path": self._root / "warehouse" / "warehouse.duckdb",
-            "catalog-uri": f"sqlite:///{settings.catalog_db}",
-            "catalog-name": settings.catalog_name,
-            "cold-start-seconds": settings.cold_start_seconds,
-            "memory-limit-mb": settings.warehouse_memory_mb,
-        }
-        module = "retail_lakehouse.local.warehouse_server"
-        given = (f"--{name}={value}" for name, value in arguments.items())
-        return [sys.executable, "-m", module, *given]
-
-    def _job_unit(self, event: str) -> CommandUnit:
-        # Spark copies its jars there, and a killed one leaves them: 40 MB for each death.
-        temporary = self._spark_dir(event)
-        return CommandUnit(
-            self._root,
-            event,
-            partial(self._job, event),
-            before_start=lambda: shutil.rmtree(temporary, ignore_errors=True),
-            final_exit_codes=frozenset({EXIT_NEEDS_A_PERSON}),
-            pace=LOCAL_JOB_PACE,
-        )
-
-    def _spark_dir(self, event: str) -> Path:
-        return self._root / "run" / "spark" / event
-
-    def _job(self, event: str) -> Command:
-        from retail_lakehouse.local.spark import job_command
-
-        told = job_command(self._settings, event, self._found_java(), self._jars.get("spark"))
-        temporary = self._spark_dir(event)
-        temporary.mkdir(parents=True, exist_ok=True)
-        environment = {**self._environment, **told.env, "SPARK_LOCAL_DIRS": str(temporary)}
-        return Command(told.argv, environment)
-
-    def _make_broker(self) -> Broker:
-        from retail_lakehouse.local.broker import Broker
-
-        return Broker(
-            self._root,
-            self._found_java(),
-            self._jars.get("broker"),
-            self._settings.broker_port,
-            self._settings.controller_port,
-            self._settings.broker_heap_mb,
-        )
 
     def _found_java(self) -> JavaHome:
         if self._java is None:

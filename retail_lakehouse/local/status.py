@@ -34,7 +34,7 @@ from retail_lakehouse.local.facts import (
     read_topics,
     read_views,
 )
-from retail_lakehouse.local.stack import JOBS, PROCESS_NAMES
+from retail_lakehouse.local.stack_units import JOBS, PROCESS_NAMES
 from retail_lakehouse.loopback import LOOPBACK
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.landing import landed_until, waiting_records, waiting_since_ms

@@ -1,9 +1,9 @@
 """The supervisor: holds the state folder and keeps its processes; stops them all for certain.
 
 Belongs here: the processes together: requests, the end of all, what a killed supervisor left.
-Doesn't belong here: the life of one process (`keeper.py`), which processes there are and in which
-order they come (`stack.py`), who holds the folder (`state_folder.py`), how others ask
-(`control.py`). It is the only spawner.
+Doesn't belong here: the life of one process (`keeper.py`), which processes there are
+(`stack_units.py`), in which order they come (`stack.py`), who holds the folder
+(`state_folder.py`), how others ask (`control.py`). It is the only spawner.
 """
 
 from __future__ import annotations

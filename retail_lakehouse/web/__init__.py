@@ -1,5 +1,6 @@
 """Dagster's pages behind a guard.
 
 Here: who may ask the web server (`guard.py`), and the server itself (`server.py`). Not here: which
-processes there are (`local/stack.py`), what the pages show (`assets/`, `checks/`, `sensors/`).
+processes there are (`local/stack_units.py`), what the pages show (`assets/`, `checks/`,
+`sensors/`).
 """

@@ -28,7 +28,7 @@ from retail_lakehouse.contracts.service_levels import HOLDING, LEVELS, Measure, 
 from retail_lakehouse.contracts.views import VIEWS
 from retail_lakehouse.local.control import ProcessState
 from retail_lakehouse.local.facts import TopicFacts
-from retail_lakehouse.local.stack import JOBS, PROCESS_NAMES
+from retail_lakehouse.local.stack_units import JOBS, PROCESS_NAMES
 from retail_lakehouse.settings import ENV_PREFIX, Settings
 from retail_lakehouse.tables.hourly_volume import read_hours
 from retail_lakehouse_tests.docs.pages import (

@@ -18,8 +18,8 @@ from retail_lakehouse.local.control import (
 )
 from retail_lakehouse.local.processes import StragglersError
 from retail_lakehouse.local.session import DevSession
-from retail_lakehouse.local.stack import PROCESS_NAMES
 from retail_lakehouse.local.stack_settings import read_settings, settings_file
+from retail_lakehouse.local.stack_units import PROCESS_NAMES
 from retail_lakehouse.local.startup import StartCancelledError, StepReport
 from retail_lakehouse.local.state_folder import Hold, holder, holder_pid
 from retail_lakehouse.local.supervisor import Supervisor

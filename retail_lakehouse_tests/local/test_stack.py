@@ -15,8 +15,9 @@ import pytest
 from retail_lakehouse.commands.options import running_settings
 from retail_lakehouse.local import jars, processes
 from retail_lakehouse.local.processes import Command
-from retail_lakehouse.local.stack import DAGSTER_PROCESSES, PROCESS_NAMES, Stack, ensure_password
+from retail_lakehouse.local.stack import Stack, ensure_password
 from retail_lakehouse.local.stack_settings import settings_environment, write_settings
+from retail_lakehouse.local.stack_units import DAGSTER_PROCESSES, PROCESS_NAMES
 from retail_lakehouse.local.startup import StartCancelledError
 from retail_lakehouse.local.state_folder import hold
 from retail_lakehouse.local.supervisor import Supervisor
