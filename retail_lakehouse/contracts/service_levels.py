@@ -61,6 +61,9 @@ class ServiceLevels:
     heartbeats may go on: Dagster repeats one for 300 s."""
     code_server_silent_seconds: int = 60
     """Longer than a killed one takes to be started again and to load the code."""
+    code_server_loading_seconds: int = 180
+    """The same of one that was started since it last answered: with many times more to do than it
+    has cores, a machine takes over a minute to load the code."""
     sensor_silent_seconds: int = 330
     """Without a tick that ended well: one may take 300 s before it is given up."""
     sensor_silent_intervals: int = 4

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from retail_lakehouse.alerts.incidents import Seen
-from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS, Measure
+from retail_lakehouse.alerts.incidents import Seen, incident_name
+from retail_lakehouse.contracts.service_levels import CONTROL_PLANE, SERVICE_LEVELS, Measure
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.watchdog.disk import judge_disk
 from retail_lakehouse.watchdog.looks import Beat, Kept, Limits, Look, Memory, TickerKind
@@ -20,6 +20,8 @@ from retail_lakehouse.watchdog.verdicts import ALWAYS_KNOWN, clock, span, verdic
 
 DAEMON = "daemon"
 CODE_SERVER = "code server"
+_ANSWERED = "code server answered"
+"""Unlike the code server's own name never excused: when it last answered."""
 _THREADS = {TickerKind.SENSOR: "SENSOR", TickerKind.SCHEDULE: "SCHEDULER"}
 
 
@@ -39,6 +41,7 @@ def limits_of(settings: Settings) -> Limits:
         daemon_silent_seconds=levels.daemon_silent_seconds,
         daemon_thread_silent_seconds=levels.daemon_thread_silent_seconds,
         code_server_silent_seconds=levels.code_server_silent_seconds,
+        code_server_loading_seconds=levels.code_server_loading_seconds,
         sensor_silent_seconds=levels.sensor_silent_seconds,
         sensor_silent_intervals=levels.sensor_silent_intervals,
         sensor_failed_ticks=levels.sensor_failed_ticks,
@@ -53,6 +56,8 @@ def judge(memory: Memory, look: Look, limits: Limits) -> Judged:
     memory = resumed(memory, look.at_seconds)
     beats = _current(look.history.beats) if look.history else ()
     memory = with_signs(memory, _beat_tokens(beats), look.at_seconds)
+    if look.code.answers:
+        memory = excused(memory, _ANSWERED, look.at_seconds)
     if look.code.answers or CODE_SERVER not in memory.alive_seconds:
         memory = excused(memory, CODE_SERVER, look.at_seconds)
     for name, kept in ((DAEMON, look.daemon_kept), (CODE_SERVER, look.code_kept)):
@@ -64,14 +69,15 @@ def judge(memory: Memory, look: Look, limits: Limits) -> Judged:
         memory, ticker_tokens(memory.declared or (), states, look.at_ms), look.at_seconds
     )
     daemon, code = _judge_daemon(memory, look, limits, beats), _judge_code(memory, look, limits)
-    hidden = _hidden(memory, limits, code)
+    hidden = _hidden(memory, limits)
     for name in ticker_names(memory.declared or (), hidden):
         # Their silence is somebody else's, and begins anew when that one is back.
         memory = excused(memory, name, look.at_seconds)
     tickers, ticker_known = judge_tickers(memory, states, look.at_ms, limits, hidden)
     memory, disk = judge_disk(memory, look, limits)
     seen = (daemon, code, *tickers, *disk)
-    watched = {DAEMON, CODE_SERVER, *_beat_names(beats), *ticker_names(memory.declared or ())}
+    watched = {DAEMON, CODE_SERVER, _ANSWERED, *_beat_names(beats)}
+    watched |= {*ticker_names(memory.declared or ())}
     if look.history is None:
         watched |= memory.alive_seconds.keys()
     memory = only(memory, frozenset(watched))
@@ -98,9 +104,10 @@ def _beat_tokens(beats: tuple[Beat, ...]) -> dict[str, object]:
     return tokens
 
 
-def _hidden(memory: Memory, limits: Limits, code: Seen) -> frozenset[TickerKind]:
+def _hidden(memory: Memory, limits: Limits) -> frozenset[TickerKind]:
     """The kinds that cannot tick, whatever their own code does."""
-    if not code.passed or silent_seconds(memory, DAEMON) > limits.daemon_silent_seconds:
+    code_is_silent = silent_seconds(memory, CODE_SERVER) > limits.code_server_silent_seconds
+    if code_is_silent or silent_seconds(memory, DAEMON) > limits.daemon_silent_seconds:
         return frozenset(TickerKind)
     return frozenset(
         kind
@@ -159,12 +166,31 @@ def _thread_trouble(memory: Memory, beat: Beat, limits: Limits) -> str:
     return ""
 
 
+def code_server_limit(memory: Memory, look: Look, limits: Limits) -> float:
+    """For how many seconds it may be silent: longer when it was started since it last answered."""
+    kept = look.code_kept
+    if kept is None or not kept.is_running or look.code.is_broken:
+        return limits.code_server_silent_seconds
+    is_new = kept.up_seconds < (
+        silent_seconds(memory, _ANSWERED)
+        if _ANSWERED in memory.alive_seconds
+        else limits.code_server_loading_seconds
+    )
+    return limits.code_server_loading_seconds if is_new else limits.code_server_silent_seconds
+
+
 def _judge_code(memory: Memory, look: Look, limits: Limits) -> Seen:
     silent = silent_seconds(memory, CODE_SERVER)
-    if silent <= limits.code_server_silent_seconds:
+    limit = code_server_limit(memory, look, limits)
+    if incident_name(CONTROL_PLANE, Measure.CODE_SERVER_ANSWERS) in memory.failing:
+        # One that dies while it loads, again and again, has not recovered with each start.
+        limit = limits.code_server_silent_seconds
+    if silent <= limit:
         words = "Dagster's code server answers."
         if look.code_kept is not None and look.code_kept.is_stopped:
             words = "Dagster's code server has been stopped on purpose."
+        elif silent > limits.code_server_silent_seconds:
+            words = f"Dagster's code server is loading its code, for {span(silent)}."
         elif not look.code.answers:
             words = f"Dagster's code server has not answered for {span(silent)} only."
         return verdict(Measure.CODE_SERVER_ANSWERS, passed=True, sentence=words, at_ms=look.at_ms)

@@ -97,11 +97,13 @@ class CodeServer:
     """Whether the code server answers; what its code declares, None as long as that is not known.
 
     `why`: a sentence, where it does not.
+    `is_broken`: it has come up, and says that its code cannot be loaded.
     """
 
     answers: bool
     why: str = ""
     declared: tuple[Declared, ...] | None = None
+    is_broken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,7 @@ class Limits:
     daemon_silent_seconds: float
     daemon_thread_silent_seconds: float
     code_server_silent_seconds: float
+    code_server_loading_seconds: float
     sensor_silent_seconds: float
     sensor_silent_intervals: int
     sensor_failed_ticks: int

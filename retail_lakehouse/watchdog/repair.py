@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from retail_lakehouse.watchdog.judge import CODE_SERVER, DAEMON
+from retail_lakehouse.watchdog.judge import CODE_SERVER, DAEMON, code_server_limit
 from retail_lakehouse.watchdog.looks import Limits, Look, Memory
 from retail_lakehouse.watchdog.memory import silent_seconds
 
@@ -21,7 +21,7 @@ def restarts_due(
     memory: Memory, look: Look, limits: Limits, asked_seconds: Mapping[str, float]
 ) -> tuple[str, ...]:
     """Which to start anew now. `asked_seconds`: when each was asked for last."""
-    code_limit = limits.code_server_silent_seconds + CODE_SERVER_PATIENCE_SECONDS
+    code_limit = code_server_limit(memory, look, limits) + CODE_SERVER_PATIENCE_SECONDS
     wanted = (
         # Without the history nobody knows that it is the daemon which stands still.
         (DAEMON, look.daemon_kept, limits.daemon_silent_seconds, look.history is not None),

@@ -62,6 +62,7 @@ class Platform:
     sensor_is_on: bool | None = None
     declared: tuple[Declared, ...] = (SENSOR, SCHEDULE)
     code_answers: bool = True
+    code_is_broken: bool = False
     history_readable: bool = True
     scheduler_notes: bool = True
     schedule_ticks: tuple[Tick, ...] = ()
@@ -103,6 +104,7 @@ class Platform:
                 self.code_answers,
                 "" if self.code_answers else "It answered UNAVAILABLE.",
                 self.declared,
+                self.code_is_broken,
             ),
             history=History(tuple(self._beats.values()), states) if self.history_readable else None,
             why_no_history="" if self.history_readable else "runs.db cannot be read (locked).",

@@ -59,5 +59,7 @@ def test_a_process_that_has_just_been_started_is_left_to_load() -> None:
     assert due(platform) == (DAEMON,)
     platform.daemon_kept = replace(RUNNING, up_seconds=90.0)
     assert due(platform) == ()
-    platform.code_kept = replace(RUNNING, up_seconds=121.0)
+    platform.code_kept = replace(RUNNING, up_seconds=239.0)
+    assert due(platform) == ()
+    platform.code_kept = replace(RUNNING, up_seconds=241.0)
     assert due(platform) == (CODE_SERVER,)

@@ -28,6 +28,10 @@ class CodeServerSilentError(RuntimeError):
     """The code server did not answer, or with an error; the sentence says why."""
 
 
+class CodeBrokenError(CodeServerSilentError):
+    """The code server has come up, and answers that its code cannot be loaded."""
+
+
 class CodeServerAsker:
     """Asks one code server; lists its sensors when its code was loaded anew."""
 
@@ -50,7 +54,8 @@ class CodeServerAsker:
                     self._declared = tuple(_declared(channel, self._socket, self._location))
                     self._server_id = server_id
         except CodeServerSilentError as error:
-            return CodeServer(False, str(error), self._declared)
+            is_broken = isinstance(error, CodeBrokenError)
+            return CodeServer(False, str(error), self._declared, is_broken)
         return CodeServer(True, "", self._declared)
 
 
@@ -58,7 +63,8 @@ def _declared(channel: Any, socket: Path, location: str) -> Iterator[Declared]:
     """Every sensor and schedule of the loaded code.
 
     Raises:
-        CodeServerSilentError: the code could not be loaded, or the answer is not Dagster's.
+        CodeBrokenError: the code could not be loaded.
+        CodeServerSilentError: the answer is not Dagster's, or there is none.
     """
     listed = _parsed(_call(channel, "ListRepositories", b"", ASK_SECONDS))
     try:
@@ -102,7 +108,8 @@ def _parsed(text: str) -> dict[str, Any]:
     """An answer of Dagster's, in JSON.
 
     Raises:
-        CodeServerSilentError: it is an error, or no JSON.
+        CodeBrokenError: it is an error.
+        CodeServerSilentError: it is no JSON.
     """
     try:
         told = json.loads(text)
@@ -112,7 +119,7 @@ def _parsed(text: str) -> dict[str, Any]:
         raise CodeServerSilentError("Its answer is not Dagster's.")
     fault = told if "cls_name" in told else told.get("error")
     if isinstance(fault, dict):
-        raise CodeServerSilentError(f"Its code cannot be loaded: {first_error(fault)[0]}")
+        raise CodeBrokenError(f"Its code cannot be loaded: {first_error(fault)[0]}")
     return told
 
 

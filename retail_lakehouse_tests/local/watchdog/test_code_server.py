@@ -175,6 +175,7 @@ def test_code_that_cannot_be_loaded_is_told_with_its_error(
     told = CodeServerAsker(tmp_path / "s.sock", "here").ask()
     assert not told.answers
     assert told.why == "Its code cannot be loaded: ImportError: no x"
+    assert told.is_broken
 
 
 def test_a_server_that_raises_hangs_or_is_no_dagster_is_told_in_a_sentence(
@@ -194,6 +195,7 @@ def test_a_server_that_raises_hangs_or_is_no_dagster_is_told_in_a_sentence(
     told = asker.ask()
     assert not told.answers
     assert told.why.startswith("It answered UNKNOWN (Exception calling application: the inner")
+    assert not told.is_broken
     doing[0] = "hang"
     monkeypatch.setattr(code_server, "ASK_SECONDS", 0.2)
     assert asker.ask().why == "It took longer than 0 s to answer."
