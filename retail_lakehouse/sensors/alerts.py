@@ -30,6 +30,10 @@ from retail_lakehouse.settings import Settings
 
 BREAK_SECONDS = 300
 """A longer pause between two ticks is one of the whole platform."""
+SETTLING_SECONDS = 120
+"""After it, so long: what failed before it is judged anew first, a cold refresh included."""
+BEFORE_SECONDS = 30
+"""A failure from less long before it is told at once: the code was loaded anew, no more."""
 
 FIGURES_MOST, FIGURE_MOST = 20, 120
 """What a message takes of a verdict's metadata, so that no check fills the outbox by itself."""
@@ -71,12 +75,14 @@ def alerts_sensor(settings: Settings) -> dg.SensorDefinition:
     ) -> dg.SensorResult:
         at = now_ms()
         keys = _check_keys(context)
-        seen = latest_verdicts(context.instance, keys)
+        since = watch.tick(at)
+        latest = latest_verdicts(context.instance, keys)
+        seen = settled(latest, since, at)
         evaluated: dict[str, int | None] = {
             check_name(key): None for key in keys if check_name(key) in evaluated_by_sensors
         }
-        evaluated |= {each.name: each.at_ms for each in seen if each.name in evaluated}
-        seen.append(judge_looked_at(evaluated, watch.tick(at), at))
+        evaluated |= {each.name: each.at_ms for each in latest if each.name in evaluated}
+        seen.append(judge_looked_at(evaluated, since, at))
         known = {check_name(key) for key in keys}
         known.add(incident_name(CONTROL_PLANE, Measure.CHECKS_LOOKED_AT))
         told = notifier.tell(
@@ -89,6 +95,18 @@ def alerts_sensor(settings: Settings) -> dg.SensorDefinition:
         return dg.SensorResult(cursor=told.cursor, skip_reason=told.sentence)
 
     return send_alerts
+
+
+def settled(latest: Iterable[Seen], since_ms: int, at_ms: int) -> list[Seen]:
+    """The verdicts without failures from before `since_ms` that may have passed meanwhile.
+
+    What a platform that is being ended fails in, or a look at one that is down, is no news of the
+    one that has just come up. What still fails once that has settled is told.
+    """
+    if at_ms - since_ms > SETTLING_SECONDS * 1000:
+        return list(latest)
+    oldest_ms = since_ms - BEFORE_SECONDS * 1000
+    return [each for each in latest if each.passed or each.at_ms >= oldest_ms]
 
 
 def check_name(key: dg.AssetCheckKey) -> str:

@@ -6,15 +6,16 @@ import dagster as dg
 import pytest
 
 from retail_lakehouse.alerts.desk import judge_looked_at
+from retail_lakehouse.alerts.incidents import Seen
 from retail_lakehouse.alerts.outbox import open_outbox, outbox_file
 from retail_lakehouse.alerts.silences import add_silence, silences_file
 from retail_lakehouse.assets.keys import table_key, view_key
 from retail_lakehouse.build import build_defs
-from retail_lakehouse.contracts.service_levels import CONTROL_PLANE, Measure, level_of
+from retail_lakehouse.contracts.service_levels import CONTROL_PLANE, Measure, Severity, level_of
 from retail_lakehouse.contracts.tables import event_table
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
 from retail_lakehouse.sensors import alerts
-from retail_lakehouse.sensors.alerts import BREAK_SECONDS, Watch, latest_verdicts
+from retail_lakehouse.sensors.alerts import BREAK_SECONDS, Watch, latest_verdicts, settled
 from retail_lakehouse.sensors.edges import HEARTBEAT_SECONDS
 from retail_lakehouse.settings import Settings
 from retail_lakehouse_tests.alerts.build import MINUTE, NOW, Receiver, receiver
@@ -238,3 +239,39 @@ def test_a_sensor_that_stopped_evaluating_is_told_once(platform: Platform, end: 
     assert [alert["check"] for each in end.taken for alert in each.body["alerts"]] == [
         "checks_looked_at"
     ]
+
+
+def test_a_failure_from_before_the_platform_came_up_is_told_if_it_is_still_there(
+    platform: Platform, end: Receiver
+) -> None:
+    platform.evaluate(False, "It lags.")
+    platform.ms += 10 * MINUTE
+    platform.tick()
+    platform.ms += MINUTE
+    platform.tick()
+    assert told(end) == []
+    platform.ms += MINUTE
+    platform.tick()
+    assert told(end) == ["opened"]
+
+
+def test_a_failure_from_before_the_platform_came_up_that_passes_meanwhile_is_no_alert(
+    platform: Platform, end: Receiver
+) -> None:
+    platform.evaluate(False, "It is stopped.")
+    platform.ms += 10 * MINUTE
+    platform.tick()
+    platform.evaluate(True, "It runs.")
+    for _ in range(4):
+        platform.ms += MINUTE
+        platform.tick()
+    assert told(end) == []
+
+
+def test_a_failure_that_is_new_is_told_at_once_even_when_the_platform_has_just_come_up() -> None:
+    (fresh, old, well) = (
+        Seen("a", "lag", passed, "", Severity.CRITICAL, "kim", NOW - seconds * 1000)
+        for passed, seconds in ((False, 20), (False, 40), (True, 4000))
+    )
+    assert settled([fresh, old, well], NOW, NOW) == [fresh, well]
+    assert settled([fresh, old, well], NOW, NOW + 121_000) == [fresh, old, well]
