@@ -40,12 +40,17 @@ from retail_lakehouse.settings import Settings
 
 
 def build_defs(
-    settings: Settings, *, sensors_left: str | None = None, **overrides: object
+    settings: Settings,
+    *,
+    sensors_left: str | None = None,
+    alerts_left: str | None = None,
+    **overrides: object,
 ) -> dg.Definitions:
     """The definitions for `settings`; `overrides` replace resources by their name.
 
     `sensors_left`: why another daemon ticks sensors and schedules; they are off then, and say so.
     What wakes the warehouse is left out: its ticks are the other's too.
+    `alerts_left`: why nobody is told of what fails; the sensor that tells is off then, and says so.
 
     Raises:
         TypeError: an override names no resource.
@@ -70,17 +75,21 @@ def build_defs(
     with warnings.catch_warnings():
         # Observable assets and code references are beta in Dagster 1.13, and its version is pinned.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        return _definitions(settings, resources | overrides, sensors_left)
+        return _definitions(settings, resources | overrides, sensors_left, alerts_left)
 
 
 def _definitions(
-    settings: Settings, resources: dict[str, object], sensors_left: str | None
+    settings: Settings,
+    resources: dict[str, object],
+    sensors_left: str | None,
+    alerts_left: str | None,
 ) -> dg.Definitions:
+    alerts = alerts_sensor(settings)
     sensors = [
         stream_sensor(settings),
         tables_sensor(settings),
         views_sensor(settings),
-        alerts_sensor(settings),
+        left_to_dev(alerts, alerts_left) if alerts_left else alerts,
         history_sensor(settings),
     ]
     if not settings.is_local:

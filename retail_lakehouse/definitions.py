@@ -5,7 +5,7 @@ import logging
 import dagster as dg
 
 from retail_lakehouse.build import build_defs
-from retail_lakehouse.resources.daemon import other_daemon
+from retail_lakehouse.resources.daemon import nobody_is_told, other_daemon
 from retail_lakehouse.settings import Settings
 
 
@@ -16,4 +16,4 @@ def defs() -> dg.Definitions:
     sensors_left = other_daemon(settings)
     if sensors_left:
         logging.getLogger(__name__).warning(sensors_left)
-    return build_defs(settings, sensors_left=sensors_left)
+    return build_defs(settings, sensors_left=sensors_left, alerts_left=nobody_is_told(settings))

@@ -36,7 +36,7 @@ def schedule_left_to_dev(schedule: dg.ScheduleDefinition, why: str) -> dg.Schedu
         execution_fn=skip,
         job=schedule.job,
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        description=f"{why} Leave its switch alone, it is theirs as well. {schedule.description}",
+        description=f"{why} Leave its switch alone, both share it. {schedule.description}",
     )
 
 

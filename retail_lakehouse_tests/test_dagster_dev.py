@@ -136,6 +136,8 @@ def test_dagster_dev_alone_uses_the_instance_loads_says_what_is_down_and_starts_
     assert len(repository["assetNodes"]) == ASSETS
     sensors = {sensor["name"]: sensor["sensorState"] for sensor in repository["sensors"]}
     assert set(sensors) == SENSORS
+    # Nothing is meant to run, so nobody is told that it does not.
+    assert sensors.pop("send_alerts")["status"] == "STOPPED"
     assert {state["status"] for state in sensors.values()} == {"RUNNING"}
 
     told = {name: state["ticks"][0]["skipReason"] for name, state in sensors.items()}
@@ -145,9 +147,9 @@ def test_dagster_dev_alone_uses_the_instance_loads_says_what_is_down_and_starts_
     assert "There is no catalog" in told["refresh_due_views"]
     assert "Nothing is old enough" in told["prune_history"]
 
-    # The instance is the project's, and beside it there is only the outbox of the alerts.
+    # The instance is the project's, and beside it there is nothing.
     state = dagster_dev.root / ".lakehouse"
-    assert sorted(path.name for path in state.iterdir()) == ["alerts", "dagster"]
+    assert sorted(path.name for path in state.iterdir()) == ["dagster"]
     assert (state / "dagster" / "schedules" / "schedules.db").exists()
     assert data["runsOrError"]["results"] == []
     ours = ("dagster dev", "dagster_webserver", "dagster._daemon", "code-server", "api grpc")
@@ -160,12 +162,14 @@ def test_dagster_dev_alone_uses_the_instance_loads_says_what_is_down_and_starts_
 
 
 def _all_ticked(data: dict[str, Any] | None) -> dict[str, Any]:
-    """The answer once every sensor has ended a tick, or loading failed; else nothing."""
+    """The answer once every sensor that is on has ended a tick, or loading failed; else nothing."""
     if data is None:
         return {}
     (entry,) = data["workspaceOrError"]["locationEntries"]
     for repository in entry["locationOrLoadError"].get("repositories", ()):
         for sensor in repository["sensors"]:
+            if sensor["sensorState"]["status"] == "STOPPED":
+                continue
             ticks = sensor["sensorState"]["ticks"]
             if not ticks or ticks[0]["status"] == "STARTED":
                 return {}

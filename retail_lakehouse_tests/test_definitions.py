@@ -139,9 +139,18 @@ def test_every_sensor_runs_without_being_switched_on_and_keeps_the_settings_inte
 
 def test_the_repository_s_dagster_yaml_is_the_one_that_the_program_writes() -> None:
     text = (REPO / "dagster.yaml").read_text(encoding="utf-8")
-    assert text == instance_yaml(".lakehouse/dagster"), (
+    assert text == instance_yaml(".lakehouse/dagster", is_bare=True), (
         "dagster.yaml differs from local/dagster_instance.py: write it anew from there."
     )
+
+
+def test_a_bare_dagster_dev_has_no_scheduler_and_the_one_of_make_dev_has(tmp_path: Path) -> None:
+    (tmp_path / "dagster.yaml").write_text(instance_yaml(str(tmp_path), is_bare=True))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as bare:
+        assert "SENSOR" in bare.get_required_daemon_types()
+        assert "SCHEDULER" not in bare.get_required_daemon_types()
+    with dg.DagsterInstance.from_config(str(write_instance(tmp_path / "state"))) as ours:
+        assert "SCHEDULER" in ours.get_required_daemon_types()
 
 
 def test_the_instance_of_the_state_folder_loads_and_is_written_once(tmp_path: Path) -> None:

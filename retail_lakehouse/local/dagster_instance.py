@@ -45,7 +45,7 @@ compute_logs:
   class: LocalComputeLogManager
   config:
     base_dir: {storage}
-# A run starts at once; there is no queue whose daemon would have to come by first.
+{scheduler}# A run starts at once; there is no queue whose daemon would have to come by first.
 run_coordinator:
   module: dagster._core.run_coordinator
   class: DefaultRunCoordinator
@@ -74,6 +74,14 @@ nux:
 """
 
 
+_NO_SCHEDULER = """\
+# Schedules tick where `make dev` runs: retail_lakehouse/no_scheduler.py says why.
+scheduler:
+  module: retail_lakehouse.no_scheduler
+  class: NoScheduler
+"""
+
+
 class InstanceError(RuntimeError):
     """Dagster's instance cannot be made."""
 
@@ -83,12 +91,16 @@ def dagster_home(root: Path) -> Path:
     return root / "dagster"
 
 
-def instance_yaml(home: str) -> str:
-    """The text of `dagster.yaml` for an instance that keeps its history in the folder `home`."""
+def instance_yaml(home: str, *, is_bare: bool = False) -> str:
+    """The text of `dagster.yaml` for an instance that keeps its history in the folder `home`.
+
+    `is_bare`: the one of the repository's root, for a bare `dagster dev`.
+    """
     # A JSON string is a YAML string, whatever the path has in it.
     folders = {name: f"{home}/{name}" for name in ("history", "schedules", "storage")}
     told = {name: json.dumps(folder) for name, folder in folders.items()}
-    return _TEMPLATE.format(home=json.dumps(home), **told)
+    scheduler = _NO_SCHEDULER if is_bare else ""
+    return _TEMPLATE.format(home=json.dumps(home), scheduler=scheduler, **told)
 
 
 def write_instance(root: Path) -> Path:

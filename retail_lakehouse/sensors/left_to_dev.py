@@ -22,5 +22,5 @@ def left_to_dev(sensor: dg.SensorDefinition, why: str) -> dg.SensorDefinition:
         minimum_interval_seconds=sensor.minimum_interval_seconds,
         default_status=dg.DefaultSensorStatus.STOPPED,
         asset_selection=sensor.asset_selection,
-        description=f"{why} Leave its switch alone, it is theirs as well. {sensor.description}",
+        description=f"{why} Leave its switch alone, both share it. {sensor.description}",
     )

@@ -11,7 +11,8 @@ import pytest
 from retail_lakehouse.build import build_defs
 from retail_lakehouse.definitions import defs as code_location
 from retail_lakehouse.local.state_folder import hold
-from retail_lakehouse.resources.daemon import other_daemon
+from retail_lakehouse.resources.daemon import nobody_is_told, other_daemon
+from retail_lakehouse.setting_fields import Profile
 from retail_lakehouse.settings import Settings
 
 # Holds the state folder as `dev` does, and says what a process that it starts makes of it.
@@ -92,3 +93,22 @@ def test_stop_and_reset_are_no_daemons(settings: Settings) -> None:
     lock = hold(settings.root, "reset")
     assert other_daemon(settings) is None
     lock.close()
+
+
+def test_where_no_dev_runs_nobody_is_told_and_the_rest_shows_what_is_down(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETAIL_LAKEHOUSE_STATE_DIR", str(settings.root))
+    sensors = {each.name: each for each in code_location().get_repository_def().sensor_defs}
+    off = sensors.pop("send_alerts")
+    assert off.default_status is dg.DefaultSensorStatus.STOPPED
+    assert str(off.description).startswith("No `make dev` runs here, so what is down is meant to")
+    assert {each.default_status for each in sensors.values()} == {dg.DefaultSensorStatus.RUNNING}
+
+
+def test_people_are_told_by_what_dev_started_and_on_aws(settings: Settings, dev: Dev) -> None:
+    assert nobody_is_told(settings) is None
+    dev.process.kill()
+    dev.process.wait(10)
+    assert nobody_is_told(settings) is not None
+    assert nobody_is_told(settings.model_copy(update={"profile": Profile.AWS})) is None
