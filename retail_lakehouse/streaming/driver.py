@@ -93,7 +93,7 @@ def run_streaming_job(event_name: str, argv: Sequence[str]) -> int:
 
 
 class StopRequestedError(RuntimeError):
-    """The job was asked to stop before its next batch began; the batch is left to the next run."""
+    """The job was asked to stop; what it has not landed is left to its next run."""
 
 
 class StaleProgressError(RuntimeError):
@@ -125,10 +125,18 @@ class StreamingJob:
         """Takes the lock, checks, and streams until SIGTERM or SIGINT."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._asked_to_stop)
-        self._lock.acquire(LOCK_TIMEOUT_SECONDS)
+        try:
+            self._lock.acquire(LOCK_TIMEOUT_SECONDS)
+            self._stream()
+        except StopRequestedError as asked:
+            logger.info("%s", asked)
+        return 0
+
+    def _stream(self) -> None:
         query: StreamingQuery | None = None
         try:
-            query = self._start()
+            with self._jobs_end_with_a_stop():
+                query = self._start()
             self._watch(query)
         finally:
             # From here on no batch may begin: the writer's progress may be stale, and after a
@@ -140,10 +148,33 @@ class StreamingJob:
             if query is None or not query.isActive:
                 # Else a commit may still run in the JVM: the lock goes with its process.
                 self._lock.release()
-        return 0
 
     def _asked_to_stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stop.set()
+
+    @contextlib.contextmanager
+    def _jobs_end_with_a_stop(self) -> Iterator[None]:
+        """Ends Spark's jobs when a stop is asked for: one that builds the index may take minutes.
+
+        A thread of its own does it: this one may be waiting for the JVM's answer.
+        """
+        done = threading.Event()
+
+        def cancel() -> None:
+            self._stop.wait()
+            if not done.is_set():
+                # A JVM that is gone has no jobs left.
+                with contextlib.suppress(Py4JJavaError, Py4JNetworkError, ConnectionError):
+                    self._spark.sparkContext.cancelAllJobs()
+
+        threading.Thread(target=cancel, name="cancel-jobs", daemon=True).start()
+        try:
+            yield
+        except (Py4JJavaError, PySparkException):
+            self._refuse_when_stopping()
+            raise
+        finally:
+            done.set()
 
     def _start(self) -> StreamingQuery:
         arguments, event = self._arguments, self._event
@@ -155,6 +186,7 @@ class StreamingJob:
             arguments.dedupe_horizon_hours,
             arguments.snapshot_retention_minutes,
             run_id=f"{arguments.job_name}-{uuid.uuid4().hex[:12]}",
+            meanwhile=self._refuse_when_stopping,
         )
         self._writer = writer
         live = kafka.topic_facts(self._spark, arguments, event.topic)
@@ -251,7 +283,9 @@ class StreamingJob:
     def _refuse_when_stopping(self) -> None:
         if self._stop.is_set():
             # Returning would let Spark record a batch that has not landed.
-            raise StopRequestedError("The job is stopping; the batch is left for its next run.")
+            raise StopRequestedError(
+                "The job was asked to stop: what it has not landed is left to its next run."
+            )
 
     def _refuse_another_topic(self) -> None:
         assert self._topic_ids is not None  # noqa: S101

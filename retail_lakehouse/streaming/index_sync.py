@@ -33,6 +33,7 @@ def sync_index(
     event: EventContract,
     now: Stamp,
     oldest_hour: int,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
     """Makes the index stand for `now`, by the cheapest way that is certain.
 
@@ -43,6 +44,8 @@ def sync_index(
         event: the contract of the table's rows.
         now: what the index has to stand for.
         oldest_hour: first event hour (since the epoch) that a coming record may be searched in.
+        meanwhile: called again and again while rows are read, and ends that by raising; what was
+            read does not count then.
     """
     stamp = index.stamp
     if stamp == now and index.oldest_hour <= oldest_hour:
@@ -58,6 +61,7 @@ def sync_index(
         missing = _added(spark, table, since_snapshot, now.snapshot_id)
         since = f.timestamp_seconds(f.lit(oldest_hour * 3600)).cast("timestamp_ntz")
         for numbers in keys_of(missing.where(f.col("event_ts") >= since), event):
+            meanwhile()
             index.add_bulk(numbers[:, 0], numbers[:, 1:], oldest_hour)
     index.seal(now, oldest_hour)
 

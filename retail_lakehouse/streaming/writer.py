@@ -49,7 +49,7 @@ from retail_lakehouse.streaming.progress import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,11 @@ class AnotherWriterError(RuntimeError):
 
 
 class TopicWriter:
-    """Writes one topic into its two tables. Its caller holds the topic's lock."""
+    """Writes one topic into its two tables. Its caller holds the topic's lock.
+
+    `meanwhile` is called again and again while the index is brought to its table, and ends that by
+    raising: nothing of a batch has landed by then.
+    """
 
     def __init__(
         self,
@@ -75,6 +79,7 @@ class TopicWriter:
         horizon_hours: int,
         retention_minutes: int,
         run_id: str,
+        meanwhile: "Callable[[], None]" = lambda: None,
     ) -> None:
         self.event = event
         self.rows = JobTable(spark, catalog, event_table(event))
@@ -84,6 +89,7 @@ class TopicWriter:
         self._horizon_hours = horizon_hours
         self._retention_minutes = retention_minutes
         self._run_id = run_id
+        self._meanwhile = meanwhile
         self._progress: Progress | None = None
         self._held: frozenset[Arrival] = frozenset()
         self._rows_spec = self.rows.landing_spec_id()
@@ -281,7 +287,15 @@ class TopicWriter:
             )
 
     def _sync_index(self, oldest_hour: int) -> None:
-        sync_index(self._spark, self._index, self.rows, self.event, self._stamp(), oldest_hour)
+        sync_index(
+            self._spark,
+            self._index,
+            self.rows,
+            self.event,
+            self._stamp(),
+            oldest_hour,
+            self._meanwhile,
+        )
 
     def _stamp(self) -> Stamp:
         return Stamp(

@@ -1,6 +1,7 @@
 """Rules of a job's end: what only a person can mend is one sentence and its own exit status."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -143,3 +144,36 @@ def test_no_batch_may_begin_once_taking_the_lock_back_has_failed() -> None:
     with pytest.raises(StaleProgressError):
         job._yield_lock()
     assert may_begin == [False]
+
+
+def _job_with(cancel: Callable[[], None]) -> driver.StreamingJob:
+    job = driver.StreamingJob.__new__(driver.StreamingJob)
+    context = SimpleNamespace(cancelAllJobs=cancel)
+    job.__dict__ |= {"_stop": threading.Event(), "_spark": SimpleNamespace(sparkContext=context)}
+    return job
+
+
+def test_a_stop_while_the_index_is_built_ends_sparks_job_and_is_no_failure() -> None:
+    cancelled = threading.Event()
+    job = _job_with(cancelled.set)
+
+    def start() -> None:
+        with job._jobs_end_with_a_stop():
+            job._stop.set()
+            assert cancelled.wait(10)
+            _fails()
+
+    with pytest.raises(driver.StopRequestedError):
+        start()
+
+
+def test_a_job_that_fails_before_it_streams_has_failed_and_nothing_is_cancelled() -> None:
+    cancelled: list[bool] = []
+    job = _job_with(lambda: cancelled.append(True))
+    with pytest.raises(Py4JJavaError), job._jobs_end_with_a_stop():
+        _fails()
+    job._stop.set()
+    for thread in threading.enumerate():
+        if thread.name == "cancel-jobs":
+            thread.join(10)
+    assert cancelled == []

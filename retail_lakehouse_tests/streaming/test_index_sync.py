@@ -1,6 +1,7 @@
 """Rules of catching up: the index says what the table holds, by the cheapest way that is sure."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,7 +51,11 @@ class Synced:
         self.index = KeyIndex(folder / "index")
         self.index.open()
 
-    def sync(self, form: str = content_form(INVENTORY.fields)) -> bool:
+    def sync(
+        self,
+        form: str = content_form(INVENTORY.fields),
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> bool:
         """Syncs as a job does; whether that meant to build the index anew."""
         mark = self.table.last_mark()
         now = Stamp(
@@ -61,7 +66,7 @@ class Synced:
             form,
         )
         self._caplog.clear()
-        sync_index(self.spark, self.index, self.table, INVENTORY, now, FLOOR)
+        sync_index(self.spark, self.index, self.table, INVENTORY, now, FLOOR, meanwhile)
         assert self.index.stamp == now
         return "Building the dedupe index" in self._caplog.text
 
@@ -153,6 +158,25 @@ def test_an_index_whose_snapshot_has_expired_is_rebuilt(
     synced.table.expire(2**62, keep_at_least=1)
     assert synced.sync()
     synced.assert_has(range(6))
+
+
+def test_an_index_whose_build_was_given_up_is_built_anew(synced: Synced) -> None:
+    def stop() -> None:
+        raise InterruptedError
+
+    synced.land(0, 3)
+    with pytest.raises(InterruptedError):
+        synced.sync(meanwhile=stop)
+    assert synced.index.stamp is None
+    assert synced.sync()
+    synced.assert_has(range(3))
+    synced.land(3, 5)
+    with pytest.raises(InterruptedError):
+        synced.sync(meanwhile=stop)
+    synced.index.open()
+    assert not synced.sync()
+    synced.assert_has(range(5))
+    assert len(synced.index) == 5
 
 
 def test_a_field_that_the_contract_has_learnt_since_is_no_other_content(synced: Synced) -> None:
