@@ -28,6 +28,8 @@ class Phase(StrEnum):
     RUNNING = "running"
     STALLED = "stalled"
     """It runs, and commits nothing while offsets grow."""
+    STANDING_ASIDE = "standing aside"
+    """It runs, and waits for a lease: somebody else writes its tables for a while."""
     STOPPING = "stopping"
     RESTARTING = "restarting"
     """It is asked to end, and is started when it has."""
@@ -43,7 +45,16 @@ class Phase(StrEnum):
     """Its run expired, and whoever runs it starts the next one by itself."""
 
 
-LIVE = frozenset({Phase.STARTING, Phase.RUNNING, Phase.STALLED, Phase.STOPPING, Phase.RESTARTING})
+LIVE = frozenset(
+    {
+        Phase.STARTING,
+        Phase.RUNNING,
+        Phase.STALLED,
+        Phase.STANDING_ASIDE,
+        Phase.STOPPING,
+        Phase.RESTARTING,
+    }
+)
 """Phases in which a run lives, or may."""
 
 
@@ -61,7 +72,9 @@ class JobEvent(StrEnum):
     STALL_SEEN = "stall seen"
     """No batch within three triggers while offsets grow."""
     STALL_PERSISTS = "stall persists"
-    """And for as long again after that was told."""
+    """And for as long beyond that as a record may take to land."""
+    LEASE_SEEN = "lease seen"
+    """The run says that it stands aside for another writer: no stall, and no death."""
     RUN_DIED = "run died"
     RUN_STOPPED = "run stopped"
     """It ended because somebody asked it to."""
@@ -99,7 +112,8 @@ class Pace:
     gives_up_after_deaths: int | None = None
     """None: it is tried for ever."""
     steady_after_seconds: float = 60.0
-    """A run that lived so long starts with the shortest pause again when it dies."""
+    """A run that lived so long starts with the shortest pause again when it dies. Longer than what
+    it takes to die by what made the last ones die, or a loop of slow deaths is none."""
     successor_seconds: float = 900.0
     """How long a run that expired may go without its successor."""
 
@@ -108,9 +122,10 @@ class Pace:
         return self.backoff_seconds[min(max(deaths, 1), len(self.backoff_seconds)) - 1]
 
 
-LOCAL_JOB_PACE = Pace(gives_up_after_deaths=20)
+LOCAL_JOB_PACE = Pace(gives_up_after_deaths=20, steady_after_seconds=300.0)
 """With its start of some 15 s and the longest pause of 30 s, a quarter of an hour: longer than the
-restart of whatever the job needs."""
+restart of whatever the job needs. A start on a busy machine, and a minute's wait for another
+writer's lock, end well before it counts as steady."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +140,7 @@ _Move = tuple[Phase, JobAction]
 
 _P, _A = Phase, JobAction
 _ENDED = (_P.WAITING, _P.CRASH_LOOPING, _P.GAVE_UP, _P.NEEDS_A_PERSON)
-_UP = (_P.STARTING, _P.RUNNING, _P.STALLED)
+_UP = (_P.STARTING, _P.RUNNING, _P.STALLED, _P.STANDING_ASIDE)
 _START: _Move = (_P.STARTING, _A.START_RUN)
 _STOP_AGAIN: Mapping[Phase, _Move] = {
     phase: (phase, _A.STOP_RUN) for phase in (_P.STOPPING, _P.RESTARTING)
@@ -159,9 +174,12 @@ _MOVES: Mapping[JobEvent, Mapping[Phase, _Move]] = {
         **_all((_P.STOPPED, *_ENDED, _P.STARTING, _P.HANDING_OVER), _ADOPTED),
     },
     JobEvent.RUN_STEADY: {},
-    JobEvent.BATCH_SEEN: _all((_P.STARTING, _P.STALLED), _ADOPTED),
-    JobEvent.STALL_SEEN: _all((_P.STARTING, _P.RUNNING), (_P.STALLED, _A.ALERT)),
+    JobEvent.BATCH_SEEN: _all((_P.STARTING, _P.STALLED, _P.STANDING_ASIDE), _ADOPTED),
+    JobEvent.STALL_SEEN: _all((_P.STARTING, _P.RUNNING, _P.STANDING_ASIDE), (_P.STALLED, _A.ALERT)),
     JobEvent.STALL_PERSISTS: {_P.STALLED: (_P.RESTARTING, _A.STOP_RUN)},
+    JobEvent.LEASE_SEEN: _all(
+        (_P.STARTING, _P.RUNNING, _P.STALLED), (_P.STANDING_ASIDE, _A.NOTHING)
+    ),
     JobEvent.RUN_DIED: {
         _P.STOPPING: (_P.STOPPED, _A.NOTHING),
         _P.RESTARTING: _START,

@@ -41,8 +41,10 @@ _STATES: dict[Phase, ProcessState] = {
     Phase.STOPPED: ProcessState.STOPPED,
     Phase.STARTING: ProcessState.STARTING,
     Phase.RUNNING: ProcessState.RUNNING,
-    # Whether a process that lives does its work is seen from outside, by its commits.
+    # Whether a process that lives does its work is seen from outside: by its commits, or by what
+    # it says of a lease.
     Phase.STALLED: ProcessState.RUNNING,
+    Phase.STANDING_ASIDE: ProcessState.RUNNING,
     Phase.STOPPING: ProcessState.STOPPING,
     Phase.RESTARTING: ProcessState.STOPPING,
     Phase.WAITING: ProcessState.WAITING,

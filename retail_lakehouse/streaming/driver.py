@@ -126,8 +126,8 @@ class StreamingJob:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._asked_to_stop)
         try:
-            self._lock.acquire(LOCK_TIMEOUT_SECONDS)
-            self._stream()
+            if self._take_lock():
+                self._stream()
         except StopRequestedError as asked:
             logger.info("%s", asked)
         return 0
@@ -313,26 +313,44 @@ class StreamingJob:
         if finished:
             self._between_batches.release()
 
+    def _take_lock(self) -> bool:
+        """Takes the topic's lock once nobody asks for it; False when it is asked to stop before.
+
+        A lease may last for as long as what is written under it: whoever waits for one says so,
+        second after second, and neither dies nor is taken for one that hangs. One who writes and
+        has not asked is another job, which never ends by itself.
+
+        Raises:
+            LockHeldError: somebody who does not ask for it keeps the lock.
+        """
+        unasked_since = time.monotonic()
+        is_told = False
+        while not self._stop.is_set():
+            if self._lock.yield_wanted():
+                if not is_told:
+                    topic = self._event.topic
+                    logger.info("Another process writes the tables of %s: standing aside.", topic)
+                    is_told = True
+                self._lock.note_yield()
+                time.sleep(_POLL_SECONDS)
+                unasked_since = time.monotonic()
+                continue
+            try:
+                self._lock.acquire(_POLL_SECONDS)
+            except LockHeldError:
+                if time.monotonic() - unasked_since > LOCK_TIMEOUT_SECONDS:
+                    raise
+            else:
+                return True
+        return False
+
     def _yield_lock(self) -> None:
         """Lets another process write between two batches, then takes up from the new marks."""
         with self._between_batches, self._no_batch_after_a_failure():
             logger.info("Another process asks for the tables of %s: yielding.", self._event.topic)
             self._lock.release()
-            unasked_since = time.monotonic()
-            while not self._stop.is_set():
-                self._lock.note_yield()
-                if self._lock.yield_wanted():
-                    time.sleep(_POLL_SECONDS)
-                    unasked_since = time.monotonic()
-                    continue
-                try:
-                    self._lock.acquire(_POLL_SECONDS)
-                except LockHeldError:
-                    if time.monotonic() - unasked_since > LOCK_TIMEOUT_SECONDS:
-                        raise
-                else:
-                    self._take_up_again()
-                    return
+            if self._take_lock():
+                self._take_up_again()
 
     @contextlib.contextmanager
     def _no_batch_after_a_failure(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from retail_lakehouse.contracts.job_states import (
     LIVE,
+    LOCAL_JOB_PACE,
     JobAction,
     JobEvent,
     JobLife,
@@ -20,6 +21,7 @@ CODES = {
     "Sg": Phase.STARTING,
     "Ru": Phase.RUNNING,
     "Sl": Phase.STALLED,
+    "As": Phase.STANDING_ASIDE,
     "Sp": Phase.STOPPING,
     "Re": Phase.RESTARTING,
     "Wa": Phase.WAITING,
@@ -38,24 +40,25 @@ ACTIONS = {
 }
 # A column a phase; `.` stays and does nothing. Deaths before: 0.
 TABLE = """
-                     St   Sg   Ru   Sl   Sp   Re   Wa   Cl   Gu   Np   Ho
-start asked          Sg+  .    .    .    Re-  .    Sg+  Sg+  Sg+  Sg+  .
-stop asked           .    Sp-  Sp-  Sp-  Sp-  Sp-  Sp-  Sp-  Sp-  Sp-  St
-restart asked        Sg+  Re-  Re-  Re-  Re-  Re-  Sg+  Sg+  Sg+  Sg+  .
-run up               Ru   Ru   .    .    Sp-  Re-  Ru   Ru   Ru   Ru   Ru
-run steady           .    .    .    .    .    .    .    .    .    .    .
-batch seen           .    Ru   .    Ru   .    .    .    .    .    .    .
-stall seen           .    Sl!  Sl!  .    .    .    .    .    .    .    .
-stall persists       .    .    .    Re-  .    .    .    .    .    .    .
-run died             .    Wa~  Wa~  Wa~  St   Sg+  .    .    .    .    Wa~
-run stopped          .    St   St   St   St   Sg+  .    .    .    .    St
-run needs a person   .    Np!  Np!  Np!  St   Sg+  .    .    .    .    Np!
-start refused        .    Wa~  .    .    .    .    .    .    .    .    .
-stop overdue         .    .    .    .    Sp-  Re-  .    .    .    .    .
-backoff over         .    .    .    .    .    .    Sg+  Sg+  .    .    .
-run expired          .    Ho^  Ho^  Ho^  St   Ho^  .    .    .    .    .
-successor up         Sp-  Ru   Ru   Ru   Sp-  Ru   Ru   Ru   Ru   Ru   Ru
-successor overdue    .    .    .    .    .    .    .    .    .    .    Sg+
+                     St   Sg   Ru   Sl   As   Sp   Re   Wa   Cl   Gu   Np   Ho
+start asked          Sg+  .    .    .    .    Re-  .    Sg+  Sg+  Sg+  Sg+  .
+stop asked           .    Sp-  Sp-  Sp-  Sp-  Sp-  Sp-  Sp-  Sp-  Sp-  Sp-  St
+restart asked        Sg+  Re-  Re-  Re-  Re-  Re-  Re-  Sg+  Sg+  Sg+  Sg+  .
+run up               Ru   Ru   .    .    .    Sp-  Re-  Ru   Ru   Ru   Ru   Ru
+run steady           .    .    .    .    .    .    .    .    .    .    .    .
+batch seen           .    Ru   .    Ru   Ru   .    .    .    .    .    .    .
+stall seen           .    Sl!  Sl!  .    Sl!  .    .    .    .    .    .    .
+stall persists       .    .    .    Re-  .    .    .    .    .    .    .    .
+lease seen           .    As   As   As   .    .    .    .    .    .    .    .
+run died             .    Wa~  Wa~  Wa~  Wa~  St   Sg+  .    .    .    .    Wa~
+run stopped          .    St   St   St   St   St   Sg+  .    .    .    .    St
+run needs a person   .    Np!  Np!  Np!  Np!  St   Sg+  .    .    .    .    Np!
+start refused        .    Wa~  .    .    .    .    .    .    .    .    .    .
+stop overdue         .    .    .    .    .    Sp-  Re-  .    .    .    .    .
+backoff over         .    .    .    .    .    .    .    Sg+  Sg+  .    .    .
+run expired          .    Ho^  Ho^  Ho^  Ho^  St   Ho^  .    .    .    .    .
+successor up         Sp-  Ru   Ru   Ru   Ru   Sp-  Ru   Ru   Ru   Ru   Ru   Ru
+successor overdue    .    .    .    .    .    .    .    .    .    .    .    Sg+
 """
 
 
@@ -139,6 +142,23 @@ def test_a_run_that_lived_long_enough_forgets_the_deaths_before() -> None:
     assert step(JobLife(Phase.STALLED, 4), JobEvent.RUN_STEADY, PACE)[0].deaths == 4
 
 
+def test_waiting_for_a_lease_is_neither_a_death_nor_a_stall_and_forgets_neither() -> None:
+    life = JobLife(Phase.STARTING, 2)
+    for _ in range(100):
+        life, action = step(life, JobEvent.LEASE_SEEN, PACE)
+        assert (life, action) == (JobLife(Phase.STANDING_ASIDE, 2), JobAction.NOTHING)
+    assert step(life, JobEvent.RUN_STEADY, PACE)[0].deaths == 2
+    assert step(life, JobEvent.BATCH_SEEN, PACE)[0] == JobLife(Phase.RUNNING, 2)
+    assert step(life, JobEvent.RUN_DIED, PACE)[0] == JobLife(Phase.CRASH_LOOPING, 3)
+
+
+def test_a_job_that_dies_each_time_of_a_minutes_wait_is_in_a_crash_loop() -> (
+    None
+):
+    # A start of Spark on a busy machine, and the patience with a lock that is never given back.
+    assert LOCAL_JOB_PACE.steady_after_seconds > 60 + 60
+
+
 def test_pauses_grow_and_then_stay() -> None:
     pauses = [PACE.pause_seconds(deaths) for deaths in range(12)]
     assert pauses == sorted(pauses)
@@ -198,6 +218,7 @@ _ASKS = [
         JobEvent.STOP_OVERDUE,
         JobEvent.STALL_SEEN,
         JobEvent.STALL_PERSISTS,
+        JobEvent.LEASE_SEEN,
         JobEvent.BATCH_SEEN,
         JobEvent.RUN_STEADY,
     )

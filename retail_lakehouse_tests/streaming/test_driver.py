@@ -20,6 +20,7 @@ from retail_lakehouse.streaming.checkpoint import (
     CheckpointStuckError,
 )
 from retail_lakehouse.streaming.driver import StaleProgressError
+from retail_lakehouse.streaming.lock import LockHeldError
 from retail_lakehouse.streaming.startup import LossError
 
 
@@ -177,3 +178,75 @@ def test_a_job_that_fails_before_it_streams_has_failed_and_nothing_is_cancelled(
         if thread.name == "cancel-jobs":
             thread.join(10)
     assert cancelled == []
+
+
+class LeasedLock:
+    """A lock that others ask for during the first so many looks, and then keep for so many tries.
+
+    Each second that the job sleeps passes at once, on a clock of its own.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, asked: int, kept: int = 0) -> None:
+        self.asked, self.kept = asked, kept
+        self.noted = self.taken = 0
+        self.now = 0.0
+        clock = SimpleNamespace(monotonic=lambda: self.now, sleep=self._pass)
+        monkeypatch.setattr(driver, "time", clock)
+
+    def _pass(self, seconds: float) -> None:
+        self.now += seconds
+
+    def yield_wanted(self) -> bool:
+        self.asked -= 1
+        return self.asked >= 0
+
+    def note_yield(self) -> None:
+        self.noted += 1
+
+    def acquire(self, seconds: float) -> None:
+        if self.kept:
+            self.kept -= 1
+            self._pass(seconds)
+            raise LockHeldError("Another process writes.")
+        self.taken += 1
+
+
+def waiting_job(lock: LeasedLock) -> driver.StreamingJob:
+    job = driver.StreamingJob.__new__(driver.StreamingJob)
+    job.__dict__ |= {
+        "_stop": threading.Event(),
+        "_event": SimpleNamespace(topic="t"),
+        "_lock": lock,
+    }
+    return job
+
+
+def test_a_job_that_starts_under_a_long_lease_waits_for_its_end_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    an_hour = 3_600
+    lock = LeasedLock(monkeypatch, asked=an_hour)
+    assert waiting_job(lock)._take_lock()
+    assert (lock.noted, lock.taken) == (an_hour, 1)
+
+
+def test_a_job_gives_up_a_lock_that_nobody_asks_for_and_nobody_gives_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lock = LeasedLock(monkeypatch, asked=90, kept=10_000)
+    with pytest.raises(LockHeldError):
+        waiting_job(lock)._take_lock()
+    assert lock.noted == 90
+    # Its patience begins when the lease has ended.
+    assert 90 + driver.LOCK_TIMEOUT_SECONDS < lock.now <= 90 + driver.LOCK_TIMEOUT_SECONDS + 2
+
+
+def test_a_job_that_waits_for_a_lease_ends_when_it_is_told_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lock = LeasedLock(monkeypatch, asked=10_000)
+    job = waiting_job(lock)
+    monkeypatch.setattr(lock, "note_yield", job._stop.set)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    assert job.run() == 0
+    assert lock.taken == 0
