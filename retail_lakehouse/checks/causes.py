@@ -11,7 +11,8 @@ the producer, then what falsifies figures, then the same for the views.
   One topic that alone cannot be read is no broker that is down: its own sentence says what it is.
 - A job is stalled when it does not run or is quiet for too long, and slow when it commits and what
   waits is too old all the same: never both. Nothing is said against a job for which nothing waits.
-  One that stands aside for another writer is slow, and its sentence says for whom it waits.
+  One that stands aside for another writer, or whose next run is on its way, is slow, and its
+  sentence says for whom it waits.
 - A producer has stopped only when everything has landed: while records wait, what is missing may
   be among them, and the job is the one to mend first.
 - A clock that is ahead delays nothing: it is the guilty one only when no other is.
@@ -113,7 +114,8 @@ def diagnose_ingest(
     limit = level_of(event_table(event).name, Measure.INGEST_LAG).number
     causes: dict[Cause, str] = {}
     if topic.backlog:
-        stalled = _stalled(run, quiet, topic.backlog)
+        is_coming_up = measures.is_coming_up(run, levels, stream.at_ms)
+        stalled = None if is_coming_up else _stalled(run, quiet, topic.backlog)
         if stalled is not None:
             causes[Cause.STALLED_JOB] = stalled
         elif age is not None and age > limit:
@@ -194,7 +196,7 @@ def _minimum_per_minute(event: EventContract) -> float:
 
 
 def _stalled(run: JobRun, quiet: measures.Quiet | None, backlog: int) -> str | None:
-    if run.state in (JobState.STOPPED, JobState.FAILED):
+    if run.state in (JobState.STOPPING, JobState.STOPPED, JobState.FAILED):
         return f"{backlog} records wait and no job reads them. {run.sentence}"
     if quiet is None or not quiet.is_too_long:
         return None

@@ -11,6 +11,7 @@ from retail_lakehouse.assets.stream import StreamLook, TableLook
 from retail_lakehouse.assets.topic_look import TopicLook
 from retail_lakehouse.checks import measures
 from retail_lakehouse.contracts.events import EventContract
+from retail_lakehouse.contracts.job_states import Phase
 from retail_lakehouse.contracts.service_levels import ServiceLevel, ServiceLevels
 from retail_lakehouse.contracts.topics import TopicContract
 from retail_lakehouse.resources.job_runs import JobState
@@ -62,12 +63,16 @@ def judge_job(
     """The job runs and commits while there is something to commit.
 
     Stalled: records wait, and the job is quiet for longer than it may (`measures.quiet`). A batch
-    that takes so long that the next could break the ingest lag is a warning.
+    that takes so long that the next could break the ingest lag is a warning. A run that is on its
+    way has its time for that: what it leaves waiting meanwhile is the lag's to tell.
     """
     run, topic, table = stream.jobs[event], stream.topics[event], stream.tables[event]
-    figures: dict[str, Figure] = {"state": run.state.value}
+    is_aside = measures.stands_aside(run, stream.at_ms)
+    state = Phase.STANDING_ASIDE.value if is_aside else run.state.value
+    figures: dict[str, Figure] = {"state": state}
     if run.state is not JobState.RUNNING:
-        return Verdict(False, run.sentence, figures)
+        is_coming_up = measures.is_coming_up(run, levels, stream.at_ms)
+        return Verdict(is_coming_up, run.sentence, figures)
     if isinstance(topic, str):
         return Verdict(
             False, f"The {event} job runs, but its topic cannot be read: {topic}", figures
@@ -81,7 +86,8 @@ def judge_job(
         figures["last_commit_age_seconds"] = measures.seconds(table.committed_at_ms, stream.at_ms)
     quiet = measures.quiet(run, topic, table, drained_at_ms, settings.trigger, levels, stream.at_ms)
     if quiet is None or topic.backlog == 0:
-        return Verdict(True, f"The {event} job runs; {topic.backlog} records wait.", figures)
+        words = f"The {event} job runs; {topic.backlog} records wait."
+        return Verdict(True, f"{words} {YIELDED}" if is_aside else words, figures)
     figures["quiet_seconds"] = quiet.seconds
     figures["stalled_after_seconds"] = round(quiet.patience_seconds, 1)
     if quiet.is_too_long:

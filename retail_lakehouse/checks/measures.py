@@ -13,9 +13,11 @@ from retail_lakehouse.assets.topic_look import TopicLook
 from retail_lakehouse.contracts.mark import Mark
 from retail_lakehouse.contracts.opening_hours import OpeningCalendar
 from retail_lakehouse.contracts.service_levels import ServiceLevels
-from retail_lakehouse.resources.job_runs import JobRun
+from retail_lakehouse.resources.job_runs import JobRun, JobState
 from retail_lakehouse.tables.landing import newest_landed_ms
 
+ASIDE_SECONDS = 10
+"""A job that stands aside says so every second; one that has not for so long has stopped to."""
 RATE_WINDOW_SECONDS = 300
 """How far back a job's speed is looked for: longer than a slow batch, shorter than an outage."""
 
@@ -48,22 +50,25 @@ def quiet(
 ) -> Quiet | None:
     """How long the job has been quiet; None when neither a commit nor its start is known.
 
-    Since the last commit, the run's start, the moment when nothing waited for the last time, or
-    when it last stood aside for another writer, whichever is latest: the first record of a morning
-    does not find a job that slept all night, nor the end of a long replay one that hangs. It may be
-    `stalled_after_triggers` intervals, of the trigger or of the last batch where that took longer;
-    a run that has not committed yet, or not since it stood aside, has as long as a record may take
-    to land.
+    Since the last commit, the run's start, the moment when nothing waited for the last time, when
+    the oldest record that waits arrived, or when it last stood aside for another writer, whichever
+    is latest: the first record of a morning does not find a job that slept all night, nor the end
+    of a long replay one that hangs. It may be `stalled_after_triggers` intervals, of the trigger or
+    of the last batch where that took longer; a run that has not committed yet, or not since it
+    stood aside, has as long as a record may take to land.
     """
     committed, started = table.committed_at_ms, run.started_at_ms
     if committed is None and started is None:
         return None
     drained = _drained_ms(topic, drained_at_ms)
     yielded = run.yielded_at_ms
-    since = max(ms for ms in (committed, started, drained, yielded) if ms is not None)
+    # What the job did last, or had nothing to do for; when the work came is no deed of its.
+    at_work = max(ms for ms in (committed, started, drained, yielded) if ms is not None)
+    arrived = _oldest_arrival(topic)
+    since = at_work if arrived is None else max(at_work, arrived[0])
     patience = levels.stalled_after_triggers * max(trigger_seconds, batch_seconds(table))
     is_warming_up = started is not None and (committed is None or committed < started)
-    has_yielded = since == yielded
+    has_yielded = at_work == yielded
     if is_warming_up or has_yielded:
         patience = max(patience, levels.ingest_lag_seconds)
     return Quiet(seconds(since, at_ms), patience, is_warming_up, has_yielded)
@@ -87,6 +92,23 @@ def quiet_beyond_seconds(
         stream.jobs[event], topic, table, drained_at_ms, trigger_seconds, levels, stream.at_ms
     )
     return None if told is None else round(told.seconds - told.patience_seconds, 1)
+
+
+def stands_aside(run: JobRun, at_ms: int) -> bool:
+    """Whether the run waits for somebody's lease on its tables at this moment, by its own word."""
+    yielded, started = run.yielded_at_ms, run.started_at_ms
+    if run.state is not JobState.RUNNING or yielded is None:
+        return False
+    is_of_this_run = started is None or yielded >= started
+    return is_of_this_run and seconds(yielded, at_ms) <= ASIDE_SECONDS
+
+
+def is_coming_up(run: JobRun, levels: ServiceLevels, at_ms: int) -> bool:
+    """Whether a run is on its way for no longer than that may take: started, or handed over to."""
+    since = run.awaited_since_ms
+    if run.state is not JobState.STARTING or since is None:
+        return False
+    return seconds(since, at_ms) <= levels.job_start_seconds
 
 
 def batch_seconds(table: TableLook) -> float:
@@ -115,12 +137,20 @@ def oldest_waiting(
     of the marks: what waits came after the last batch that advanced its partition had begun to be
     written, or after the partition was seen drained.
     """
-    waiting = [partition for partition, records in topic.waiting.items() if records]
-    if waiting and all(partition in topic.oldest_waiting_ms for partition in waiting):
-        since, worst = min((topic.oldest_waiting_ms[each], each) for each in waiting)
+    arrived = _oldest_arrival(topic)
+    if arrived is not None:
+        since, worst = arrived
         return OldestWaiting(worst, since, is_bound=False)
     bound = _oldest_by_marks(topic, table, drained_at_ms)
     return None if bound is None else OldestWaiting(*bound, is_bound=True)
+
+
+def _oldest_arrival(topic: TopicLook) -> tuple[int, int] | None:
+    """Broker time (epoch ms) and partition of the oldest record that waits; None if not told."""
+    waiting = [partition for partition, records in topic.waiting.items() if records]
+    if not all(partition in topic.oldest_waiting_ms for partition in waiting):
+        return None
+    return min(((topic.oldest_waiting_ms[each], each) for each in waiting), default=None)
 
 
 def _oldest_by_marks(

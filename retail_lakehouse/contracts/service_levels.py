@@ -46,6 +46,9 @@ class ServiceLevels:
     """Of one topic; a job has room for twice as many."""
     stalled_after_triggers: int = 3
     """No batch within so many triggers while offsets grow: the job is stalled."""
+    job_start_seconds: int = 900
+    """How long a run may be on its way on Glue: since it was asked for, or since the one before it
+    expired. Nobody is woken each week by a maintenance window, but by a lag that it leaves."""
     batch_share: float = 0.7
     """A record may wait for the batch under way and then for its own, so two of them must fit into
     the ingest lag: one that takes more than this share of its half is a warning."""

@@ -15,7 +15,7 @@ _STATES: dict[str, JobState] = {
     "WAITING": JobState.STARTING,
     "STARTING": JobState.STARTING,
     "RUNNING": JobState.RUNNING,
-    "STOPPING": JobState.STOPPED,
+    "STOPPING": JobState.STOPPING,
     "STOPPED": JobState.STOPPED,
     # A streaming job has no end of its own: a run that ended well is a job that does not run.
     "SUCCEEDED": JobState.STOPPED,
@@ -56,12 +56,17 @@ class GlueJobs:
         """The newest run of each job, by event name; never raises for an outage."""
         from botocore.exceptions import BotoCoreError, ClientError
 
-        answers = {}
+        answers: dict[str, JobRun] = {}
+        outage: BotoCoreError | None = None
         for event in events:
             name = glue_job_name(event)
             try:
+                if outage is not None:
+                    # Each question waits for as long: a tick would not end in its time.
+                    raise outage
                 found = self._client().get_job_runs(JobName=name, MaxResults=1)["JobRuns"]
             except (BotoCoreError, ClientError) as error:
+                outage = error if isinstance(error, BotoCoreError) else None
                 answers[event] = JobRun(
                     event,
                     JobState.UNKNOWN,
@@ -77,6 +82,8 @@ class GlueJobs:
     def request(self, verb: Verb, event: str) -> str:
         """Asks Glue; a start beside a live run is refused by the job's MaxConcurrentRuns of 1.
 
+        One beside a run that is ending, or in the place of one that Glue starts, is refused here.
+
         Raises:
             JobRequestError: Glue refused or could not be reached, or did only half of a restart.
         """
@@ -84,11 +91,17 @@ class GlueJobs:
 
         name = glue_job_name(event)
         try:
+            run = self.runs((event,))[event]
+            if run.state is JobState.UNKNOWN and not (verb == "start" and run.run_id):
+                # Nobody was asked: that must not look as if somebody was.
+                raise JobRequestError(run.sentence)
+            if verb != "stop" and run.state is JobState.STOPPING:
+                raise JobRequestError(
+                    f"{run.sentence} One run at a time is allowed: start it once that has ended."
+                )
             if verb in ("stop", "restart"):
-                run = self.runs((event,))[event]
-                if run.state is JobState.UNKNOWN:
-                    # Nobody was asked to stop: that must not look as if somebody was.
-                    raise JobRequestError(run.sentence)
+                if run.told is JobEvent.RUN_EXPIRED:
+                    raise JobRequestError(f"{run.sentence} Then {verb} that one.")
                 if run.run_id and run.state in (JobState.RUNNING, JobState.STARTING):
                     self._stop(name, run.run_id)
                     if verb == "restart":
@@ -135,7 +148,12 @@ def newest_run(event: str, region: str, raw: dict[str, Any]) -> JobRun:
     name, run_id, word = glue_job_name(event), str(raw["Id"]), str(raw["JobRunState"])
     state = _STATES.get(word, JobState.UNKNOWN)
     sentence = f"Glue's newest run of {name}, {run_id}, is {word}."
-    if state is JobState.FAILED:
+    if word == "TIMEOUT":
+        sentence += (
+            " It reached the Timeout in the job's definition, after which Glue starts no other: a "
+            "streaming job wants none below seven days. Mend that, then start the job again."
+        )
+    elif state is JobState.FAILED:
         reason = raw.get("ErrorMessage") or "Glue gives no message; see the run's log"
         sentence += f" {reason.rstrip('.')}. Mend that, then start the job again."
     elif word == "EXPIRED":
@@ -151,14 +169,20 @@ def newest_run(event: str, region: str, raw: dict[str, Any]) -> JobRun:
         event,
         state,
         sentence,
-        started_at_ms=int(raw["StartedOn"].timestamp() * 1000) if "StartedOn" in raw else None,
+        started_at_ms=_milliseconds(raw, "StartedOn"),
         run_id=run_id,
         url=(
             f"https://{region}.console.aws.amazon.com/gluestudio/home"
             f"?region={region}#/job/{name}/run/{run_id}"
         ),
         told=told,
+        awaited_since_ms=_milliseconds(raw, "CompletedOn" if word == "EXPIRED" else "StartedOn"),
+        origin_id=run_id.partition(_SUCCESSOR)[0],
     )
+
+
+def _milliseconds(raw: dict[str, Any], moment: str) -> int | None:
+    return int(raw[moment].timestamp() * 1000) if moment in raw else None
 
 
 def _never_started(event: str, name: str) -> JobRun:

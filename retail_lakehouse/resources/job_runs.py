@@ -18,6 +18,8 @@ class JobState(StrEnum):
 
     RUNNING = "running"
     STARTING = "starting"
+    STOPPING = "stopping"
+    """It was asked to end and has not ended: nothing may be started beside it."""
     STOPPED = "stopped"
     FAILED = "failed"
     UNKNOWN = "unknown"
@@ -39,6 +41,11 @@ class JobRun:
     """What it is to the job's state machine; None where whoever runs it sees to it alone."""
     yielded_at_ms: int | None = None
     """When it last stood aside for a replay, a backfill or a change of schema; None if never."""
+    awaited_since_ms: int | None = None
+    """Since when a run that is STARTING is on its way; None where that takes no time."""
+    origin_id: str | None = None
+    """The id that those of the runs begin with which it goes back to, each the successor of the
+    one before; None where no run has a successor."""
 
 
 class JobRunner(Protocol):

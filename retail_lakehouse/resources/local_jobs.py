@@ -21,7 +21,7 @@ from retail_lakehouse.streaming.lock import yielded_ms
 _STATES: dict[ProcessState, JobState] = {
     ProcessState.STARTING: JobState.STARTING,
     ProcessState.RUNNING: JobState.RUNNING,
-    ProcessState.STOPPING: JobState.STOPPED,
+    ProcessState.STOPPING: JobState.STOPPING,
     ProcessState.STOPPED: JobState.STOPPED,
     ProcessState.WAITING: JobState.FAILED,
     ProcessState.CRASHING: JobState.FAILED,

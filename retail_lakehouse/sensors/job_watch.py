@@ -21,10 +21,17 @@ from retail_lakehouse.contracts.job_states import (
     Phase,
     step,
 )
+from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
 from retail_lakehouse.resources.job_runs import JobRun, JobState, Verb
 
 # On Glue a start takes minutes and costs from the first one: fewer and longer than on one machine.
-PACE = Pace(backoff_seconds=(30.0, 60.0, 120.0, 300.0, 600.0), gives_up_after_deaths=8)
+# A run is steady well after its first batches, which are the largest and the likeliest to kill it.
+PACE = Pace(
+    backoff_seconds=(30.0, 60.0, 120.0, 300.0, 600.0),
+    gives_up_after_deaths=8,
+    steady_after_seconds=900.0,
+    successor_seconds=SERVICE_LEVELS.job_start_seconds,
+)
 STOP_AGAIN_SECONDS = 120
 
 _VERBS: dict[tuple[JobAction, Phase], Verb] = {
@@ -75,24 +82,34 @@ def first_seen(run: JobRun, at_ms: int) -> WatchedJob:
     One that does not live was ended by somebody before we came: it stays so until it is started.
     """
     phase = Phase.STOPPED
+    due: int | None = None
     if run.told in (JobEvent.RUN_UP, JobEvent.SUCCESSOR_UP):
         phase = Phase.RUNNING
+    elif run.told is JobEvent.RUN_EXPIRED:
+        phase, due = Phase.HANDING_OVER, at_ms + int(PACE.successor_seconds * 1000)
     elif run.state is JobState.STARTING:
         phase = Phase.STARTING
-    return WatchedJob(JobLife(phase), _news(run), since_ms=at_ms)
+    return WatchedJob(JobLife(phase), _news(run), due, since_ms=at_ms)
 
 
 def watched(
-    job: WatchedJob, run: JobRun, quiet_beyond_seconds: float | None, patience: float, at_ms: int
+    job: WatchedJob,
+    run: JobRun,
+    quiet_beyond_seconds: float | None,
+    patience: float,
+    at_ms: int,
+    *,
+    stands_aside: bool = False,
 ) -> tuple[WatchedJob, Verb | None]:
     """What one look makes of a job, and what is to be asked of whoever runs it.
 
     `quiet_beyond_seconds` is for how long it has committed nothing beyond what it may while records
     wait (below 0: not yet), None where nothing waits or nothing can be known. A stall persists
-    when that is more than `patience` seconds.
+    when that is more than `patience` seconds. One that `stands_aside` for another writer is neither
+    stalled nor to be restarted.
     """
     verb: Verb | None = None
-    for event in _events(job, run, quiet_beyond_seconds, patience, at_ms):
+    for event in _events(job, run, quiet_beyond_seconds, patience, at_ms, stands_aside):
         life, action = step(job.life, event, PACE)
         due = job.due_ms if life.phase is job.life.phase else None
         if action is JobAction.WAIT:
@@ -116,15 +133,27 @@ def refused(job: WatchedJob, at_ms: int) -> WatchedJob:
     return WatchedJob(life, job.told, due if action is JobAction.WAIT else job.due_ms, job.since_ms)
 
 
+def restarted(job: WatchedJob) -> WatchedJob:
+    """The job after a restart that whoever runs it has done whole: its next run is on its way.
+
+    From here on a run that is found stopped was stopped by somebody else, and stays so.
+    """
+    life, _ = step(job.life, JobEvent.RUN_STOPPED, PACE)
+    return WatchedJob(life, job.told, None, job.since_ms)
+
+
 def _events(
-    job: WatchedJob, run: JobRun, quiet_beyond: float | None, patience: float, at_ms: int
+    job: WatchedJob,
+    run: JobRun,
+    quiet_beyond: float | None,
+    patience: float,
+    at_ms: int,
+    stands_aside: bool,
 ) -> list[JobEvent]:
     """What is news since the tick before, in the order in which it is to be heard."""
     phase = job.life.phase
     if run.told is not None and _news(run) != job.told:
-        if _is_follower(job, run):
-            return [JobEvent.SUCCESSOR_UP]
-        return [run.told]
+        return [_heard(job, run, run.told)]
     if job.due_ms is not None and at_ms >= job.due_ms:
         if phase is Phase.HANDING_OVER:
             return [JobEvent.SUCCESSOR_OVERDUE]
@@ -132,6 +161,8 @@ def _events(
         return [JobEvent.STOP_OVERDUE if is_ending else JobEvent.BACKOFF_OVER]
     if run.state is not JobState.RUNNING:
         return []
+    if stands_aside:
+        return [JobEvent.LEASE_SEEN]
     if quiet_beyond is not None and quiet_beyond > 0:
         if phase is Phase.STALLED and quiet_beyond > patience:
             return [JobEvent.STALL_PERSISTS]
@@ -141,10 +172,17 @@ def _events(
     return [JobEvent.BATCH_SEEN, *([JobEvent.RUN_STEADY] if is_steady else [])]
 
 
-def _is_follower(job: WatchedJob, run: JobRun) -> bool:
-    """Whether the run that came up is the one that a restart was asked for."""
-    is_other = run.run_id != job.told[0]
-    return job.life.phase is Phase.RESTARTING and run.told is JobEvent.RUN_UP and is_other
+def _heard(job: WatchedJob, run: JobRun, told: JobEvent) -> JobEvent:
+    """What the news is to this job, which may have been waiting for it, or know another run."""
+    known = job.told[0]
+    if told is JobEvent.RUN_UP and job.life.phase is Phase.RESTARTING and run.run_id != known:
+        return JobEvent.SUCCESSOR_UP
+    if told is JobEvent.SUCCESSOR_UP:
+        origin = run.origin_id
+        is_of_known = known is not None and origin is not None and known.startswith(origin)
+        # Not stopped for what was stopped on purpose: that was another run, or nobody saw it.
+        return told if is_of_known else JobEvent.RUN_UP
+    return told
 
 
 def _news(run: JobRun) -> tuple[str | None, str | None]:

@@ -25,7 +25,7 @@ from retail_lakehouse.resources.job_runs import JobRequestError
 from retail_lakehouse.resources.kafka import KafkaResource
 from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
 from retail_lakehouse.sensors.edges import Edge, Memory
-from retail_lakehouse.sensors.job_watch import WatchedJob, first_seen, refused, watched
+from retail_lakehouse.sensors.job_watch import WatchedJob, first_seen, refused, restarted, watched
 from retail_lakehouse.sensors.paused_refresh import judge_paused
 from retail_lakehouse.sensors.reports import check_events, report_every_seconds, tick_sentence
 from retail_lakehouse.settings import Settings
@@ -165,16 +165,19 @@ def _control(
                 beyond,
                 SERVICE_LEVELS.ingest_lag_seconds,
                 stream.at_ms,
+                stands_aside=measures.stands_aside(run, stream.at_ms),
             )
+        phases[name] = job.life.phase
         if verb is not None:
             logger.warning("%s is %s and is asked to %s.", name, job.life.phase.value, verb)
             try:
                 jobs.request(verb, name)
+                job = restarted(job) if verb == "restart" else job
             except JobRequestError as error:
                 logger.warning("%s", error)
                 job = refused(job, stream.at_ms)
+                phases[name] = job.life.phase
         kept[name] = job.to_json()
-        phases[name] = job.life.phase
     return phases
 
 

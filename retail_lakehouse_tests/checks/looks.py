@@ -62,6 +62,7 @@ def look(
     topic: TopicLook | str | None = None,
     table: str | None = None,
     yielded_ago: float | None = None,
+    awaited_ago: float | None = None,
 ) -> StreamLook:
     """The stream of one event; `batches` newest first."""
     marks = [each.mark for each in batches if each.mark is not None]
@@ -83,6 +84,7 @@ def look(
                 AT - int(started_ago * 1000),
                 "7",
                 yielded_at_ms=None if yielded_ago is None else AT - int(yielded_ago * 1000),
+                awaited_since_ms=None if awaited_ago is None else AT - int(awaited_ago * 1000),
             )
         },
         {"inventory": seen},

@@ -182,6 +182,16 @@ CASES = [
         ingest(look(*steady(900), waiting=9, yielded_ago=121)),
         (Cause.STALLED_JOB,),
     ),
+    Case(
+        "a run that Glue is starting is slow, and nobody is told to restart it",
+        ingest(look(*steady(400), waiting=9, state=JobState.STARTING, awaited_ago=300)),
+        (Cause.SLOW_JOB,),
+    ),
+    Case(
+        "a run that does not come is stalled",
+        ingest(look(*steady(1_000), waiting=9, state=JobState.STARTING, awaited_ago=901)),
+        (Cause.STALLED_JOB,),
+    ),
     # What is no cause
     Case("a job that is down with nothing to do", ingest(look(*steady(), state=JobState.STOPPED))),
     Case("a run that warms up", ingest(look(*steady(60), waiting=9, started_ago=40))),

@@ -1,9 +1,11 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from retail_lakehouse.assets.stream import StreamLook, TableLook
 from retail_lakehouse.assets.topic_look import TopicLook
+from retail_lakehouse.checks import measures
 from retail_lakehouse.checks.judges import (
     judge_ingest_lag,
     judge_job,
@@ -274,3 +276,63 @@ def test_of_several_partitions_the_one_counts_whose_record_waits_longest() -> No
     # Of one partition nobody told: what all of them allow is the bound.
     partly = replace(told, topics={"inventory": replace(topic, oldest_waiting_ms={0: AT})})
     assert "at most" in judge_ingest_lag(partly, INVENTORY, LAG, {}).sentence
+
+
+def _run(look: StreamLook, **changes: Any) -> StreamLook:
+    run = replace(look.jobs["inventory"], **changes)
+    return replace(look, jobs={"inventory": run})
+
+
+@pytest.mark.parametrize("awaited_ago, passed", [(30, True), (900, True), (901, False)])
+def test_a_run_that_is_on_its_way_has_its_time_for_that(awaited_ago: int, passed: bool) -> None:
+    coming = _run(
+        stream(end=150, state=JobState.STARTING), awaited_since_ms=AT - awaited_ago * 1000
+    )
+    verdict = judge_job(coming, "inventory", SETTINGS, LEVELS, {})
+    assert (verdict.passed, verdict.sentence) == (passed, "It is so.")
+
+
+@pytest.mark.parametrize("end", [100, 150])
+def test_a_job_that_waits_for_a_lease_is_named_so_whether_records_wait_or_not(end: int) -> None:
+    aside = _run(stream(end=end, committed_ago=9_999), yielded_at_ms=AT - 1_000)
+    verdict = judge_job(aside, "inventory", SETTINGS, LEVELS, {})
+    assert verdict.passed
+    assert verdict.figures["state"] == "standing aside"
+    assert "stands aside while a replay" in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    "yielded_ago, started_ago, state, aside",
+    [
+        (1, 1_000, JobState.RUNNING, True),
+        (10, 1_000, JobState.RUNNING, True),
+        (11, 1_000, JobState.RUNNING, False),
+        # It was the run before that stood aside.
+        (5, 3, JobState.RUNNING, False),
+        (1, 1_000, JobState.FAILED, False),
+    ],
+)
+def test_a_job_stands_aside_for_as_long_as_it_says_so(
+    yielded_ago: int, started_ago: float, state: JobState, aside: bool
+) -> None:
+    look = _run(stream(started_ago=started_ago, state=state), yielded_at_ms=AT - yielded_ago * 1000)
+    assert measures.stands_aside(look.jobs["inventory"], AT) is aside
+
+
+@pytest.mark.parametrize("arrived_ago, passed", [(3, True), (30, True), (31, False)])
+def test_no_job_is_stalled_for_longer_than_there_was_something_to_commit(
+    arrived_ago: int, passed: bool
+) -> None:
+    # Nothing waited at the look before, which was longer ago than three triggers.
+    look = stream(end=101, committed_ago=9_999, started_ago=20_000)
+    topic = look.topics["inventory"]
+    assert isinstance(topic, TopicLook)
+    told = replace(topic, oldest_waiting_ms={0: AT - arrived_ago * 1000})
+    verdict = judge_job(
+        replace(look, topics={"inventory": told}),
+        "inventory",
+        SETTINGS,
+        LEVELS,
+        {0: AT - 60_000},
+    )
+    assert verdict.passed is passed

@@ -88,6 +88,7 @@ class FakeJobs:
     asked: list[tuple[str, str]] = field(default_factory=list)
     told: JobEvent | None = None
     yielded_at_ms: int | None = None
+    run_id: str = "7"
 
     def runs(self) -> dict[str, JobRun]:
         """As StreamingJobsResource answers."""
@@ -97,7 +98,7 @@ class FakeJobs:
                 self.state,
                 self.sentence,
                 self.started_at_ms,
-                "7",
+                self.run_id,
                 told=self.told,
                 yielded_at_ms=self.yielded_at_ms,
             )

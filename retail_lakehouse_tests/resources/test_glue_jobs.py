@@ -16,11 +16,13 @@ class FakeGlue:
 
     state: str = "RUNNING"
     is_down: bool = False
+    questions: int = 0
     refusal: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
     def get_job_runs(self, **_: Any) -> dict[str, Any]:
         """As Glue's GetJobRuns answers."""
+        self.questions += 1
         if self.is_down:
             raise EndpointConnectionError(endpoint_url="https://glue.test")
         return {"JobRuns": [{"Id": "jr_1", "JobRunState": self.state}]}
@@ -59,13 +61,57 @@ def test_half_a_restart_is_an_error_that_says_what_is_left_to_do() -> None:
     assert ended.asked == ["start"]
 
 
+def test_a_glue_that_does_not_answer_is_asked_once_for_all_jobs() -> None:
+    glue = FakeGlue(is_down=True)
+    runs = GlueJobs("ap-south-1", glue).runs(("inventory", "transactions", "clickstream"))
+    assert {run.state for run in runs.values()} == {JobState.UNKNOWN}
+    assert all(f"about {name}_streaming" in runs[name].sentence for name in runs)
+    assert glue.questions == 1
+
+
+@pytest.mark.parametrize("verb", ["start", "restart"])
+def test_nothing_is_started_beside_a_run_that_has_not_ended_yet(verb: Verb) -> None:
+    ending = FakeGlue("STOPPING")
+    with pytest.raises(JobRequestError, match="start it once that has ended"):
+        ask(ending, verb)
+    assert ending.asked == []
+
+
+@pytest.mark.parametrize("verb", ["stop", "restart"])
+def test_a_run_that_has_expired_cannot_be_stopped_and_that_is_said(verb: Verb) -> None:
+    expired = FakeGlue("EXPIRED")
+    with pytest.raises(JobRequestError, match=f"starts its successor by itself. Then {verb}"):
+        ask(expired, verb)
+    assert expired.asked == []
+
+
+def test_a_successor_that_never_comes_may_be_started() -> None:
+    expired = FakeGlue("EXPIRED")
+    assert "started as run jr_2" in ask(expired, "start")
+
+
+def test_a_run_that_is_on_its_way_tells_since_when() -> None:
+    begun, ended = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 8, tzinfo=UTC)
+    raw = {"Id": "jr_1_restart_2", "StartedOn": begun, "CompletedOn": ended}
+    expired = newest_run("inventory", "ap-south-1", {**raw, "JobRunState": "EXPIRED"})
+    starting = newest_run("inventory", "ap-south-1", {**raw, "JobRunState": "STARTING"})
+    assert expired.awaited_since_ms == int(ended.timestamp() * 1000)
+    assert starting.awaited_since_ms == int(begun.timestamp() * 1000)
+    assert starting.origin_id == "jr_1"
+
+
+def test_a_run_that_its_timeout_ended_says_what_to_mend() -> None:
+    run = newest_run("inventory", "ap-south-1", {"Id": "jr_1", "JobRunState": "TIMEOUT"})
+    assert "a streaming job wants none below seven days" in run.sentence
+
+
 @pytest.mark.parametrize(
     "word, state",
     [
         ("WAITING", JobState.STARTING),
         ("STARTING", JobState.STARTING),
         ("RUNNING", JobState.RUNNING),
-        ("STOPPING", JobState.STOPPED),
+        ("STOPPING", JobState.STOPPING),
         ("STOPPED", JobState.STOPPED),
         ("SUCCEEDED", JobState.STOPPED),
         ("FAILED", JobState.FAILED),

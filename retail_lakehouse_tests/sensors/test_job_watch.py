@@ -1,6 +1,7 @@
 """What ticks make of a job: Glue's ends and starts, stalls, and nothing done twice."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from retail_lakehouse.sensors.job_watch import (
     WatchedJob,
     first_seen,
     refused,
+    restarted,
     watched,
 )
 
@@ -38,11 +40,15 @@ class Ticks:
         self.job = first_seen(first, 0)
 
     def look(
-        self, seen: JobRun, beyond: float | None = None, after: float = 30.0
+        self,
+        seen: JobRun,
+        beyond: float | None = None,
+        after: float = 30.0,
+        aside: bool = False,
     ) -> tuple[Phase, Verb | None]:
         self.at_ms += int(after * 1000)
         kept = WatchedJob.from_json(json.loads(json.dumps(self.job.to_json())))
-        self.job, verb = watched(kept, seen, beyond, PATIENCE, self.at_ms)
+        self.job, verb = watched(kept, seen, beyond, PATIENCE, self.at_ms, stands_aside=aside)
         return self.job.life.phase, verb
 
 
@@ -161,3 +167,78 @@ def test_nothing_is_called_stalled_while_nothing_waits_or_nothing_runs() -> None
     ticks = Ticks(UP)
     assert ticks.look(UP, beyond=None, after=9_999) == (Phase.RUNNING, None)
     assert ticks.look(run(JobState.UNKNOWN, None), beyond=9_999) == (Phase.RUNNING, None)
+
+
+def test_waiting_for_a_lease_has_its_own_name_and_asks_for_nothing() -> None:
+    ticks = Ticks(UP)
+    for _ in range(200):
+        assert ticks.look(UP, beyond=9_999, aside=True) == (Phase.STANDING_ASIDE, None)
+    assert ticks.look(UP, beyond=-60) == (Phase.RUNNING, None)
+    assert ticks.job.life.deaths == 0
+
+
+def test_a_job_that_starts_under_a_lease_comes_up_and_then_stands_aside() -> None:
+    ticks = Ticks(run(JobState.STARTING))
+    assert ticks.look(UP, aside=True) == (Phase.RUNNING, None)
+    assert ticks.look(UP, aside=True) == (Phase.STANDING_ASIDE, None)
+
+
+def test_a_job_that_does_not_take_up_after_a_lease_is_stalled_then() -> None:
+    ticks = Ticks(UP)
+    ticks.look(UP, aside=True)
+    assert ticks.look(UP, beyond=1) == (Phase.STALLED, None)
+    # Another lease comes before it is restarted: it is heard again, and left alone.
+    assert ticks.look(UP, beyond=PATIENCE + 1, aside=True) == (Phase.STANDING_ASIDE, None)
+
+
+def test_a_run_that_lives_for_minutes_each_time_is_in_a_crash_loop_all_the_same() -> None:
+    ticks = Ticks(UP)
+    for number in range(PACE.crash_loop_deaths):
+        up = run(JobState.RUNNING, f"jr_{number}", JobEvent.RUN_UP)
+        for _ in range(20):
+            ticks.look(up, beyond=-100)
+        phase, _ = ticks.look(run(JobState.FAILED, f"jr_{number}", JobEvent.RUN_DIED))
+    assert phase is Phase.CRASH_LOOPING
+
+
+def test_what_a_person_stops_after_a_restart_of_ours_stays_stopped() -> None:
+    ticks = Ticks(UP)
+    ticks.look(UP, beyond=5)
+    assert ticks.look(UP, beyond=PATIENCE + 1) == (Phase.RESTARTING, "restart")
+    # Whoever runs it had restarted it whole by the time it answered.
+    ticks.job = restarted(ticks.job)
+    assert ticks.look(run(JobState.STOPPED, None, JobEvent.RUN_STOPPED)) == (Phase.STOPPED, None)
+
+
+def test_a_restart_that_was_done_is_not_asked_for_again() -> None:
+    ticks = Ticks(UP)
+    ticks.look(UP, beyond=5)
+    ticks.look(UP, beyond=PATIENCE + 1)
+    ticks.job = restarted(ticks.job)
+    # The new one dies at once, and whoever runs it sees to that by itself.
+    for _ in range(10):
+        assert ticks.look(run(JobState.FAILED, None)) == (Phase.STARTING, None)
+
+
+def test_a_hand_over_that_is_seen_first_ends_in_a_start_of_ours_too() -> None:
+    ticks = Ticks(EXPIRED)
+    assert ticks.job.life.phase is Phase.HANDING_OVER
+    assert ticks.look(EXPIRED, after=PACE.successor_seconds) == (Phase.STARTING, "start")
+
+
+def successor(run_id: str) -> JobRun:
+    up = run(JobState.RUNNING, run_id, JobEvent.SUCCESSOR_UP)
+    return replace(up, origin_id=run_id.partition("_restart_")[0])
+
+
+def test_a_successor_of_what_was_stopped_on_purpose_is_stopped_and_no_other_run_is() -> None:
+    stopped = Ticks(UP)
+    stopped.look(BY_HAND)
+    assert stopped.look(successor("jr_1_restart_1")) == (Phase.STOPPING, "stop")
+    # Of a run that somebody started while nobody looked.
+    started = Ticks(UP)
+    started.look(BY_HAND)
+    assert started.look(successor("jr_2_restart_1")) == (Phase.RUNNING, None)
+    # Of one that Glue could not be asked about when it was looked at first.
+    unseen = Ticks(UNSEEN)
+    assert unseen.look(successor("jr_1_restart_3")) == (Phase.RUNNING, None)

@@ -150,12 +150,18 @@ def test_a_refresh_that_is_paused_is_told_by_the_sensor_that_still_ticks(
     assert serving(tick(sensor, **resources)) == []
 
 
+class Restartable(FakeJobs):
+    def request(self, verb: str, event: str) -> str:
+        self.run_id = "8"
+        return super().request(verb, event)
+
+
 def test_a_stalled_job_is_shown_and_asked_to_restart_when_it_stays_so(
     settings: Settings, lakehouse: Lakehouse, tick: Tick, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from retail_lakehouse.assets import stream
 
-    jobs = FakeJobs(told=JobEvent.RUN_UP)
+    jobs = Restartable(told=JobEvent.RUN_UP)
     resources: dict[str, Any] = {
         "kafka": FakeKafka({"inventory": 50}),
         "iceberg": lakehouse.resource(),
@@ -172,7 +178,7 @@ def test_a_stalled_job_is_shown_and_asked_to_restart_when_it_stays_so(
             if event.asset_key == job_key(INVENTORY) and "phase" in event.metadata
         ]
         phases += told
-    assert phases == ["running", "stalled", "restarting"]
+    assert phases == ["running", "stalled", "restarting", "running"]
     assert jobs.asked == [("restart", "inventory")]
 
 
@@ -190,16 +196,24 @@ def test_a_job_that_yields_to_a_long_lease_is_not_called_stalled_and_not_restart
     sensor, begun = stream_sensor(settings), now_ms()
     lakehouse.commit("inventory", 10)
     healthy = (job_key(INVENTORY).to_user_string(), "streaming_job_healthy")
-    lags, verdicts = [], []
+    lags, verdicts, phases = [], [], []
     for seconds in range(0, 1_200, 30):
         at = begun + seconds * 1000
         jobs.yielded_at_ms = min(at, begun + 1_080_000)
         monkeypatch.setattr(stream, "now_ms", lambda at=at: at)
-        told = evaluations(tick(sensor, **resources))
+        result = tick(sensor, **resources)
+        phases += [
+            event.metadata["phase"].value
+            for event in result.asset_events
+            if event.asset_key == job_key(INVENTORY) and "phase" in event.metadata
+        ]
+        told = evaluations(result)
         verdicts += [told[healthy]] if healthy in told else []
         lags += [told[INVENTORY_LAG]] if INVENTORY_LAG in told else []
     assert all(verdict.passed for verdict in verdicts)
     assert "stands aside while a replay" in str(verdicts[-1].description)
+    # Waiting for a lease has its own name; the one in the middle is a heartbeat.
+    assert phases == ["running", "standing aside", "standing aside", "running"]
     assert jobs.asked == []
     # That records wait is told all the same, with what they wait for.
     assert "Cause: slow job. It stands aside" in str(lags[-1].description)
