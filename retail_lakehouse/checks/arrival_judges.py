@@ -4,6 +4,7 @@ Here: pure functions from a look, the calendar and its instant to a verdict with
 here: what the job makes of the records (`judges.py`), the calendar (`contracts/opening_hours.py`).
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from statistics import median
 
@@ -88,8 +89,9 @@ def judge_volume(
     """The last hour that is over has about as many records as the same hour of former weeks.
 
     Each former hour is scaled by the share of stores open then and now, so that a switch of summer
-    time moves nothing; the middle one of them counts. It is a warning, and holds no view: what was
-    sent is shown.
+    time moves nothing; the middle one of them counts. A store sends from its first minute on: what
+    it owes only after a grace is another matter. It is a warning, and holds no view: what was sent
+    is shown.
     """
     if isinstance(table, str):
         return Verdict(False, table, warn_only=True)
@@ -121,8 +123,9 @@ def judge_volume(
 
 
 def _open_share(calendar: OpeningCalendar, hour: int) -> float:
+    without_grace = replace(calendar, grace_seconds=0)
     # The end is another hour's first slot.
-    return calendar.mean_open_share(hour * HOUR_MS, (hour + 1) * HOUR_MS - 1)
+    return without_grace.mean_open_share(hour * HOUR_MS, (hour + 1) * HOUR_MS - 1)
 
 
 def _too_few(

@@ -71,3 +71,12 @@ def test_a_table_that_cannot_be_read_is_told_as_everywhere() -> None:
     verdict = judge_volume("No catalog.", INVENTORY, hours(5, 5), ALWAYS_OPEN, VOLUME_LEVEL)
     assert not verdict.passed
     assert verdict.sentence == "No catalog."
+
+
+def test_the_hour_in_which_stores_open_is_whole_though_they_owe_nothing_yet() -> None:
+    # What was the second hour of the day is the first one since the switch: both are whole hours.
+    newest = int(datetime(2026, 10, 26, 8, tzinfo=UTC).timestamp()) // 3600
+    stores = opening_hours.Hours("Europe/Berlin", 9 * 60, 20 * 60, 1)
+    known = Hours({newest - WEEK_HOURS: 1_000, newest: 1_000})
+    verdict = judge_volume(SEEN, INVENTORY, known, OpeningCalendar((stores,)), VOLUME_LEVEL)
+    assert verdict.figures["volume_share"] == 1.0
