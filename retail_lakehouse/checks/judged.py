@@ -4,7 +4,7 @@ Here: the two forms of one verdict, from a run and from a sensor, and what a che
 its service level. Not here: verdicts.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dagster as dg
 
@@ -23,6 +23,11 @@ class JudgedCheck:
     def severity(self) -> dg.AssetCheckSeverity:
         """WARN for what is no outage."""
         return dg.AssetCheckSeverity.WARN if self.verdict.warn_only else dg.AssetCheckSeverity.ERROR
+
+    def not_knowing(self, what: str) -> "JudgedCheck":
+        """The same with a figure that says what the verdict could not take into account."""
+        figures = {**self.verdict.figures, "not_known": what}
+        return replace(self, verdict=replace(self.verdict, figures=figures))
 
     def result(self) -> dg.AssetCheckResult:
         """As a check's button reports it, from inside a run."""

@@ -7,11 +7,13 @@ Here: their specs, and one evaluation of them all from one look. Not here: the v
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from retail_lakehouse.assets.keys import job_key, table_key, topic_key
 from retail_lakehouse.assets.stream import HOUR_MS, StreamLook, look_at_stream
+from retail_lakehouse.assets.topic_look import TopicLook
 from retail_lakehouse.checks.arrival_judges import (
     judge_events_arrive,
     judge_producer_clock,
@@ -32,6 +34,7 @@ from retail_lakehouse.contracts.tables import event_table, quarantine_table
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.kafka import KafkaResource
 from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
+from retail_lakehouse.sensors.remembered import STREAM_SENSOR, not_remembered, remembered
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.evaluated import Evaluated, read_evaluated
 from retail_lakehouse.tables.hourly_volume import Hours, read_hours
@@ -134,6 +137,28 @@ class CountedBefore:
         return CountedBefore(read_evaluated(root), read_hours(root))
 
 
+def drained_at(stream: StreamLook, facts: dict[str, Any]) -> DrainedAt:
+    """When nothing waited in each partition for the last time, this look included.
+
+    Before the first mark ever it is when it was first looked at. `facts` is what the sensor knows
+    from its ticks before; what this look adds is noted there.
+    """
+    drained: dict[str, dict[str, int]] = facts.setdefault("drained_partitions", {})
+    for event in EVENTS:
+        topic = stream.topics[event.name]
+        if not isinstance(topic, TopicLook):
+            continue
+        known = drained.setdefault(event.name, {})
+        for partition, records in topic.waiting.items():
+            is_new = topic.landed_until is None and str(partition) not in known
+            if is_new or not records:
+                known[str(partition)] = stream.at_ms
+    return {
+        name: {int(partition): ms for partition, ms in known.items()}
+        for name, known in drained.items()
+    }
+
+
 def judge_stream(
     stream: StreamLook,
     settings: Settings,
@@ -228,7 +253,7 @@ def judge_stream(
 
 
 def stream_checks(settings: Settings) -> dg.AssetChecksDefinition:
-    """The checks with their buttons."""
+    """The checks with their buttons, which know what the sensor knows."""
 
     @dg.multi_asset_check(specs=stream_check_specs(), name="stream_checks", can_subset=True)
     def evaluate_stream(
@@ -238,9 +263,14 @@ def stream_checks(settings: Settings) -> dg.AssetChecksDefinition:
         streaming_jobs: StreamingJobsResource,
     ) -> Iterator[dg.AssetCheckResult]:
         stream = look_at_stream(kafka, iceberg, streaming_jobs)
-        before = CountedBefore.of(settings.root)
-        for judged in judge_stream(stream, settings, before=before):
-            if judged.key in context.selected_asset_check_keys:
+        memory = remembered(context.instance, STREAM_SENSOR)
+        drained = drained_at(stream, memory.facts if memory else {})
+        for judged in judge_stream(stream, settings, drained, CountedBefore.of(settings.root)):
+            if judged.key not in context.selected_asset_check_keys:
+                continue
+            if memory is None and judged.key.name in (JOB_HEALTHY, INGEST_LAG):
+                yield judged.not_knowing(not_remembered(STREAM_SENSOR)).result()
+            else:
                 yield judged.result()
 
     return evaluate_stream

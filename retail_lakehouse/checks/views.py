@@ -6,6 +6,7 @@ they are evaluated (`sensors/views.py`).
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -23,6 +24,7 @@ from retail_lakehouse.checks.view_judges import (
 from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS, Measure, level_of
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
+from retail_lakehouse.sensors.remembered import VIEWS_SENSOR, not_remembered, remembered
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.warehouse.holds import Hold, HoldsError, read_holds
 from retail_lakehouse.warehouse.refresh_record import ViewRecord, read_records
@@ -31,6 +33,8 @@ from retail_lakehouse.warehouse.session_marks import sessions_under_way
 SERVING_LAG = Measure.SERVING_LAG.value
 REFRESHED_INCREMENTALLY = Measure.REFRESHED_INCREMENTALLY.value
 SNAPSHOTS_OUTLAST_REFRESH = Measure.SNAPSHOTS_OUTLAST_REFRESH.value
+
+_OUTAGES = "outages"
 
 
 def view_check_specs() -> list[dg.AssetCheckSpec]:
@@ -117,6 +121,32 @@ def known_holds(root: Path) -> dict[str, Hold]:
         return {}
 
 
+def note_outages(facts: dict[str, Any], outages: Mapping[str, str], at_ms: int) -> None:
+    """Keeps the sentences of the refreshes that failed at this tick, in place of those before."""
+    facts[_OUTAGES] = {view: [sentence, at_ms] for view, sentence in outages.items()}
+
+
+def known_outages(
+    facts: Mapping[str, Any],
+    records: Mapping[str, ViewRecord],
+    settings: Settings,
+    at_ms: int,
+) -> dict[str, str]:
+    """By view: why its last refresh failed, as the sensor that refreshes noted it.
+
+    Not where a refresh has come since, nor where the sensor has ticked for so long no more that
+    what it noted says nothing of now.
+    """
+    since_ms = at_ms - SERVICE_LEVELS.missed_refreshes * settings.refresh_seconds * 1000
+    noted: Mapping[str, tuple[str, int]] = facts.get(_OUTAGES, {})
+    return {
+        view: sentence
+        for view, (sentence, failed_ms) in noted.items()
+        if failed_ms >= since_ms
+        and (view not in records or records[view].refreshed_at_ms <= failed_ms)
+    }
+
+
 def view_checks(settings: Settings) -> dg.AssetChecksDefinition:
     """The checks with their buttons; they read a file and table metadata, never the warehouse."""
 
@@ -125,9 +155,15 @@ def view_checks(settings: Settings) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, iceberg: IcebergCatalogResource
     ) -> Iterator[dg.AssetCheckResult]:
         bases, records = look_at_bases(iceberg), read_records(settings.root)
-        holds = known_holds(settings.root)
-        for judged in judge_views(bases, records, {}, settings, now_ms(), holds):
-            if judged.key in context.selected_asset_check_keys:
+        holds, at = known_holds(settings.root), now_ms()
+        memory = remembered(context.instance, VIEWS_SENSOR)
+        outages = known_outages(memory.facts, records, settings, at) if memory else {}
+        for judged in judge_views(bases, records, outages, settings, at, holds):
+            if judged.key not in context.selected_asset_check_keys:
+                continue
+            if memory is None and judged.key.name == SERVING_LAG:
+                yield judged.not_knowing(not_remembered(VIEWS_SENSOR)).result()
+            else:
                 yield judged.result()
 
     return evaluate_views

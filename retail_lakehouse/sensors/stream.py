@@ -16,7 +16,7 @@ from retail_lakehouse.assets.streaming_jobs import job_event
 from retail_lakehouse.assets.topic_look import TopicLook
 from retail_lakehouse.assets.topics import topic_observation
 from retail_lakehouse.checks import measures
-from retail_lakehouse.checks.stream import CountedBefore, DrainedAt, judge_stream
+from retail_lakehouse.checks.stream import CountedBefore, DrainedAt, drained_at, judge_stream
 from retail_lakehouse.contracts.events import EVENTS
 from retail_lakehouse.contracts.job_states import Phase
 from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
@@ -27,6 +27,7 @@ from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
 from retail_lakehouse.sensors.edges import Edge, Memory
 from retail_lakehouse.sensors.job_watch import WatchedJob, first_seen, refused, restarted, watched
 from retail_lakehouse.sensors.paused_refresh import judge_paused
+from retail_lakehouse.sensors.remembered import STREAM_SENSOR
 from retail_lakehouse.sensors.reports import check_events, report_every_seconds, tick_sentence
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.hourly_volume import Counting, add_hours, counted
@@ -41,7 +42,7 @@ def stream_sensor(settings: Settings) -> dg.SensorDefinition:
     every_seconds = report_every_seconds(settings, settings.sensor_seconds)
 
     @dg.sensor(
-        name="watch_stream",
+        name=STREAM_SENSOR,
         minimum_interval_seconds=settings.sensor_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         # No run is ever asked for: this makes the topics' pages name the sensor.
@@ -56,11 +57,11 @@ def stream_sensor(settings: Settings) -> dg.SensorDefinition:
     ) -> dg.SensorResult:
         memory = Memory.from_cursor(context.cursor)
         stream = look_at_stream(kafka, iceberg, streaming_jobs)
-        drained = _drained(stream, memory)
+        drained = drained_at(stream, memory.facts)
         _count_hours(stream, settings, memory)
         judged = [
             *judge_stream(stream, settings, drained, CountedBefore.of(settings.root)),
-            *judge_paused(iceberg, settings, memory, stream.at_ms),
+            *judge_paused(iceberg, settings, memory, context.instance, stream.at_ms),
         ]
         phases = _control(stream, drained, settings, streaming_jobs, memory)
         events: list[StreamEvent] = [
@@ -75,27 +76,6 @@ def stream_sensor(settings: Settings) -> dg.SensorDefinition:
         )
 
     return watch_stream
-
-
-def _drained(stream: StreamLook, memory: Memory) -> DrainedAt:
-    """When nothing waited in each partition for the last time.
-
-    Before the first mark ever it is when it was first looked at.
-    """
-    drained: dict[str, dict[str, int]] = memory.facts.setdefault("drained_partitions", {})
-    for event in EVENTS:
-        topic = stream.topics[event.name]
-        if not isinstance(topic, TopicLook):
-            continue
-        known = drained.setdefault(event.name, {})
-        for partition, records in topic.waiting.items():
-            is_new = topic.landed_until is None and str(partition) not in known
-            if is_new or not records:
-                known[str(partition)] = stream.at_ms
-    return {
-        name: {int(partition): ms for partition, ms in known.items()}
-        for name, known in drained.items()
-    }
 
 
 def _count_hours(stream: StreamLook, settings: Settings, memory: Memory) -> None:

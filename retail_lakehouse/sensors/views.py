@@ -23,12 +23,13 @@ from retail_lakehouse.assets.views import (
     view_materialization,
 )
 from retail_lakehouse.checks.data import holds_in, judge_data
-from retail_lakehouse.checks.views import judge_views
+from retail_lakehouse.checks.views import judge_views, note_outages
 from retail_lakehouse.contracts.view_contract import ViewContract
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.warehouse import WarehouseResource
 from retail_lakehouse.sensors.edges import Edge, Memory
+from retail_lakehouse.sensors.remembered import VIEWS_SENSOR
 from retail_lakehouse.sensors.reports import check_events, report_every_seconds, tick_sentence
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.warehouse.holds import Hold, HoldsError
@@ -39,7 +40,7 @@ from retail_lakehouse.warehouse.refresh_record import (
     read_row_counts,
 )
 
-SESSION_LABEL = "dagster-sensor:refresh_due_views"
+SESSION_LABEL = f"dagster-sensor:{VIEWS_SENSOR}"
 
 ViewEvent = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 
@@ -50,7 +51,7 @@ def views_sensor(settings: Settings) -> dg.SensorDefinition:
     every_seconds = report_every_seconds(settings, settings.refresh_seconds)
 
     @dg.sensor(
-        name="refresh_due_views",
+        name=VIEWS_SENSOR,
         minimum_interval_seconds=settings.refresh_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         # No run is ever asked for: this makes the views' pages name the sensor.
@@ -92,11 +93,12 @@ def views_sensor(settings: Settings) -> dg.SensorDefinition:
                     if result.outcome is RefreshOutcome.FAILED
                 }
         at, records = now_ms(), read_records(settings.root)
+        note_outages(memory.facts, outages, at)
         holds = holds_in(before.data)
         events = _refreshes(refreshed, records, memory, at, every_seconds)
         events += _plain_views(refreshed, records, read_row_counts(settings.root), memory, at)
-        told = refreshed | {event.asset_key.path[-1] for event in events}
-        quiet = [view for view in MATERIALIZED_VIEWS if view.name not in told]
+        reported = refreshed | {event.asset_key.path[-1] for event in events}
+        quiet = [view for view in MATERIALIZED_VIEWS if view.name not in reported]
         events += _quiet_views(quiet, bases, records, settings, memory, at)
         events += _held_views(holds, memory, at)
         judged = [

@@ -12,14 +12,17 @@ from retail_lakehouse.contracts.events import CLICKSTREAM, INVENTORY
 from retail_lakehouse.contracts.tables import event_table
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS, view_named
 from retail_lakehouse.kafka.admin import TopicDescription
+from retail_lakehouse.sensors.remembered import STREAM_SENSOR, VIEWS_SENSOR
 from retail_lakehouse.warehouse.holds import read_holds
 from retail_lakehouse_tests.resources.fakes import (
     FakeJobs,
     FakeKafka,
     FakeWarehouse,
     Lakehouse,
+    now_ms,
     settings_in,
 )
+from retail_lakehouse_tests.sensors.cursors import cursor, leave_cursor
 
 
 @pytest.fixture
@@ -28,12 +31,17 @@ def lakehouse(tmp_path: Path) -> Lakehouse:
 
 
 def run(
-    lakehouse: Lakehouse, selection: dg.AssetSelection, **overrides: Any
+    lakehouse: Lakehouse,
+    selection: dg.AssetSelection,
+    *,
+    instance: dg.DagsterInstance | None = None,
+    **overrides: Any,
 ) -> dg.ExecuteInProcessResult:
     defs = build_defs(lakehouse.settings, **overrides)
     job = dg.define_asset_job("chosen", selection=selection)
     chosen = dg.Definitions.merge(defs, dg.Definitions(jobs=[job]))
-    return chosen.resolve_job_def("chosen").execute_in_process(raise_on_error=False)
+    job_def = chosen.resolve_job_def("chosen")
+    return job_def.execute_in_process(instance=instance, raise_on_error=False)
 
 
 def test_materialize_refreshes_the_chosen_views_in_one_session(lakehouse: Lakehouse) -> None:
@@ -157,6 +165,40 @@ def test_evaluate_judges_by_the_same_look_as_the_sensor(lakehouse: Lakehouse) ->
         "conforms_to_contract",
     }
     assert all(each.passed for each in evaluations)
+
+
+def test_evaluate_knows_what_the_sensors_have_seen_before(lakehouse: Lakehouse) -> None:
+    view = MATERIALIZED_VIEWS[0]
+    lakehouse.commit("inventory", 90, age_seconds=40_000)
+    drained = {"drained_partitions": {"inventory": {"0": now_ms() - 15_000}}}
+    down = {"outages": {view.name: ["The warehouse does not answer.", now_ms()]}}
+
+    def told(instance: dg.DagsterInstance | None) -> dict[str, dg.AssetCheckEvaluation]:
+        result = run(
+            lakehouse,
+            dg.AssetSelection.checks_for_assets(
+                table_key(event_table("inventory")), view_key(view)
+            ),
+            instance=instance,
+            kafka=FakeKafka({"inventory": 91}),
+            streaming_jobs=FakeJobs(),
+        )
+        return {each.check_name: each for each in result.get_asset_check_evaluations()}
+
+    alone = told(None)
+    assert not alone["ingest_lag"].passed
+    assert "watch_stream" in str(alone["ingest_lag"].metadata["not_known"].value)
+    assert "refresh_due_views" in str(alone["serving_lag"].metadata["not_known"].value)
+    assert "not_known" not in alone["producer_clock"].metadata
+    with dg.DagsterInstance.local_temp() as instance:
+        leave_cursor(instance, STREAM_SENSOR, cursor(drained))
+        leave_cursor(instance, VIEWS_SENSOR, cursor(down))
+        knowing = told(instance)
+    # The first record after a quiet night is not a night old.
+    assert knowing["ingest_lag"].passed
+    assert not knowing["serving_lag"].passed
+    assert knowing["serving_lag"].description == "The warehouse does not answer."
+    assert not any("not_known" in each.metadata for each in knowing.values())
 
 
 def test_the_checks_of_one_view_are_evaluated_without_those_of_the_others(
