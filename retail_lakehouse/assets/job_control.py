@@ -8,8 +8,10 @@ streaming job, so its own restart ends none.
 import dagster as dg
 from pydantic import Field
 
+from retail_lakehouse.assets.stream import now_ms
 from retail_lakehouse.contracts.events import EVENTS, event_named
 from retail_lakehouse.resources.job_runs import JobRequestError, Verb
+from retail_lakehouse.resources.job_wishes import note_asked
 from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
 
 
@@ -41,6 +43,8 @@ def _control_job(verb: Verb) -> dg.JobDefinition:
         for name in config.events:
             try:
                 event = event_named(name)
+                # First: no tick in between may start what is to be stopped.
+                note_asked(context.instance, event.name, verb, now_ms())
                 context.log.info(streaming_jobs.request(verb, event.name))
             except KeyError as error:
                 refused.append(str(error.args[0]))

@@ -101,7 +101,7 @@ class GlueJobs:
                 )
             if verb in ("stop", "restart"):
                 if run.told is JobEvent.RUN_EXPIRED:
-                    raise JobRequestError(f"{run.sentence} Then {verb} that one.")
+                    raise JobRequestError(f"{run.sentence} See that it does, then {verb} that one.")
                 if run.run_id and run.state in (JobState.RUNNING, JobState.STARTING):
                     self._stop(name, run.run_id)
                     if verb == "restart":

@@ -100,15 +100,21 @@ def watched(
     at_ms: int,
     *,
     stands_aside: bool = False,
+    stop_asked_ms: int | None = None,
 ) -> tuple[WatchedJob, Verb | None]:
     """What one look makes of a job, and what is to be asked of whoever runs it.
 
     `quiet_beyond_seconds` is for how long it has committed nothing beyond what it may while records
     wait (below 0: not yet), None where nothing waits or nothing can be known. A stall persists
     when that is more than `patience` seconds. One that `stands_aside` for another writer is neither
-    stalled nor to be restarted.
+    stalled nor to be restarted. `stop_asked_ms` is when a person asked for a stop, and for nothing
+    else since: where no run lived to be stopped, whoever runs the job does not remember it.
     """
     verb: Verb | None = None
+    if _is_stopped_between_runs(job, stop_asked_ms):
+        # There is nothing to ask for; a successor that comes is stopped then.
+        for event in (JobEvent.STOP_ASKED, JobEvent.RUN_STOPPED):
+            job = WatchedJob(step(job.life, event, PACE)[0], job.told, None, job.since_ms)
     for event in _events(job, run, quiet_beyond_seconds, patience, at_ms, stands_aside):
         life, action = step(job.life, event, PACE)
         due = job.due_ms if life.phase is job.life.phase else None
@@ -170,6 +176,12 @@ def _events(
     lived = 0 if job.since_ms is None else (at_ms - job.since_ms) / 1000
     is_steady = job.life.deaths > 0 and lived > PACE.steady_after_seconds
     return [JobEvent.BATCH_SEEN, *([JobEvent.RUN_STEADY] if is_steady else [])]
+
+
+def _is_stopped_between_runs(job: WatchedJob, stop_asked_ms: int | None) -> bool:
+    """Whether a stop was asked for since the last run came up, and no run is there to hear it."""
+    is_between = job.life.phase in (Phase.WAITING, Phase.CRASH_LOOPING, Phase.HANDING_OVER)
+    return is_between and stop_asked_ms is not None and stop_asked_ms >= (job.since_ms or 0)
 
 
 def _heard(job: WatchedJob, run: JobRun, told: JobEvent) -> JobEvent:

@@ -22,6 +22,7 @@ from retail_lakehouse.contracts.job_states import Phase
 from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.job_runs import JobRequestError
+from retail_lakehouse.resources.job_wishes import stops_asked
 from retail_lakehouse.resources.kafka import KafkaResource
 from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
 from retail_lakehouse.sensors.edges import Edge, Memory
@@ -63,7 +64,9 @@ def stream_sensor(settings: Settings) -> dg.SensorDefinition:
             *judge_stream(stream, settings, drained, CountedBefore.of(settings.root)),
             *judge_paused(iceberg, settings, memory, context.instance, stream.at_ms),
         ]
-        phases = _control(stream, drained, settings, streaming_jobs, memory)
+        # On one machine the supervisor remembers what it is asked.
+        stops = {} if settings.is_local else stops_asked(context.instance, stream.jobs)
+        phases = _control(stream, drained, settings, streaming_jobs, memory, stops)
         events: list[StreamEvent] = [
             *_topic_events(stream, memory, every_seconds),
             *_job_events(stream, memory, phases),
@@ -128,6 +131,7 @@ def _control(
     settings: Settings,
     jobs: StreamingJobsResource,
     memory: Memory,
+    stops: Mapping[str, int],
 ) -> dict[str, Phase]:
     """Steps each job's state machine, asks for what it says, and gives the phases."""
     kept: dict[str, Any] = memory.facts.setdefault("jobs", {})
@@ -146,6 +150,7 @@ def _control(
                 SERVICE_LEVELS.ingest_lag_seconds,
                 stream.at_ms,
                 stands_aside=measures.stands_aside(run, stream.at_ms),
+                stop_asked_ms=stops.get(name),
             )
         phases[name] = job.life.phase
         if verb is not None:

@@ -80,7 +80,7 @@ def test_nothing_is_started_beside_a_run_that_has_not_ended_yet(verb: Verb) -> N
 @pytest.mark.parametrize("verb", ["stop", "restart"])
 def test_a_run_that_has_expired_cannot_be_stopped_and_that_is_said(verb: Verb) -> None:
     expired = FakeGlue("EXPIRED")
-    with pytest.raises(JobRequestError, match=f"starts its successor by itself. Then {verb}"):
+    with pytest.raises(JobRequestError, match=f"by itself. See that it does, then {verb}"):
         ask(expired, verb)
     assert expired.asked == []
 

@@ -45,10 +45,19 @@ class Ticks:
         beyond: float | None = None,
         after: float = 30.0,
         aside: bool = False,
+        stopped: int | None = None,
     ) -> tuple[Phase, Verb | None]:
         self.at_ms += int(after * 1000)
         kept = WatchedJob.from_json(json.loads(json.dumps(self.job.to_json())))
-        self.job, verb = watched(kept, seen, beyond, PATIENCE, self.at_ms, stands_aside=aside)
+        self.job, verb = watched(
+            kept,
+            seen,
+            beyond,
+            PATIENCE,
+            self.at_ms,
+            stands_aside=aside,
+            stop_asked_ms=stopped,
+        )
         return self.job.life.phase, verb
 
 
@@ -242,3 +251,33 @@ def test_a_successor_of_what_was_stopped_on_purpose_is_stopped_and_no_other_run_
     # Of one that Glue could not be asked about when it was looked at first.
     unseen = Ticks(UNSEEN)
     assert unseen.look(successor("jr_1_restart_3")) == (Phase.RUNNING, None)
+
+
+def test_a_job_that_is_stopped_between_two_runs_is_not_started_again() -> None:
+    ticks = Ticks(UP)
+    ticks.look(DEAD)
+    asked = ticks.at_ms + 1
+    assert ticks.look(DEAD, stopped=asked, after=PACE.pause_seconds(1)) == (Phase.STOPPED, None)
+    assert ticks.look(DEAD, stopped=asked, after=100_000) == (Phase.STOPPED, None)
+
+
+def test_a_stop_that_an_earlier_run_heard_says_nothing_of_a_later_ones_death() -> None:
+    ticks = Ticks(UP)
+    asked = ticks.at_ms + 1
+    assert ticks.look(BY_HAND, stopped=asked) == (Phase.STOPPED, None)
+    # Started in Glue's console.
+    ticks.look(run(JobState.RUNNING, "jr_2", JobEvent.RUN_UP), stopped=asked)
+    died = run(JobState.FAILED, "jr_2", JobEvent.RUN_DIED)
+    assert ticks.look(died, stopped=asked) == (Phase.WAITING, None)
+    assert ticks.look(died, stopped=asked, after=PACE.pause_seconds(1))[1] == "start"
+
+
+@pytest.mark.parametrize("seen_before", [True, False])
+def test_a_stop_while_glue_hands_over_reaches_the_successor(seen_before: bool) -> None:
+    ticks = Ticks(UP)
+    ticks.look(EXPIRED)
+    asked = ticks.at_ms + 1
+    if seen_before:
+        assert ticks.look(EXPIRED, stopped=asked) == (Phase.STOPPED, None)
+    came = successor("jr_1_restart_1")
+    assert ticks.look(came, stopped=asked) == (Phase.STOPPING, "stop")
