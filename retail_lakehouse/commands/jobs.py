@@ -1,6 +1,7 @@
 """`retail-lakehouse jobs`: start and stop single processes of the running platform.
 
-Belongs here: the requests and their answers. Doesn't belong here: what the supervisor does.
+Belongs here: the requests and their answers. Doesn't belong here: what the supervisor does, or
+Glue, which runs the streaming jobs on the aws profile.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from retail_lakehouse.commands.options import StateDir, load_settings
 
 if TYPE_CHECKING:
     from retail_lakehouse.local.control import Action, ProcessStatus
+    from retail_lakehouse.resources.job_runs import JobRun
+    from retail_lakehouse.settings import Settings
 
 app = typer.Typer(
     help="Start, stop and list the processes of the running platform.",
@@ -49,7 +52,11 @@ def status(
     """List the processes."""
     from retail_lakehouse.local.control import SupervisorClient
 
-    told = SupervisorClient(load_settings(state_dir).root).status()
+    settings = load_settings(state_dir)
+    if not settings.is_local:
+        _list_runs(settings, as_json=as_json)
+        return
+    told = SupervisorClient(settings.root).status()
     if as_json:
         typer.echo(json.dumps({name: each.to_json() for name, each in told.items()}, indent=1))
         return
@@ -58,9 +65,43 @@ def status(
 
 
 def _request(action: Action, name: str, state_dir: StateDir) -> None:
+    from retail_lakehouse.contracts.events import event_named
     from retail_lakehouse.local.control import SupervisorClient
+    from retail_lakehouse.resources.glue_jobs import GlueJobs
+    from retail_lakehouse.resources.job_runs import JobRequestError
 
-    typer.echo(_line(SupervisorClient(load_settings(state_dir).root).request(action, name)))
+    settings = load_settings(state_dir)
+    if settings.is_local:
+        typer.echo(_line(SupervisorClient(settings.root).request(action, name)))
+    else:
+        try:
+            event = event_named(name).name
+        except KeyError as error:
+            raise JobRequestError(f"{error.args[0]} On AWS there are only their jobs.") from error
+        typer.echo(GlueJobs(settings.aws_region).request(action, event))
+
+
+def _list_runs(settings: Settings, *, as_json: bool) -> None:
+    from retail_lakehouse.contracts.events import EVENTS
+    from retail_lakehouse.resources.glue_jobs import GlueJobs
+
+    runs = GlueJobs(settings.aws_region).runs(tuple(event.name for event in EVENTS))
+    if as_json:
+        typer.echo(json.dumps({name: _as_json(run) for name, run in runs.items()}, indent=1))
+        return
+    for name, run in runs.items():
+        typer.echo(f"{name:<20} {run.state.value}\n  {run.sentence}")
+
+
+def _as_json(run: JobRun) -> dict[str, object]:
+    return {
+        "name": run.event,
+        "state": run.state.value,
+        "run_id": run.run_id,
+        "started_at_ms": run.started_at_ms,
+        "message": run.sentence,
+        "url": run.url,
+    }
 
 
 def _line(status: ProcessStatus) -> str:

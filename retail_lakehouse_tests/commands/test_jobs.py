@@ -16,6 +16,11 @@ from retail_lakehouse.local.control import (
     ProcessState,
     ProcessStatus,
 )
+from retail_lakehouse.resources.glue_jobs import GlueJobs
+from retail_lakehouse.resources.job_runs import JobRequestError
+from retail_lakehouse.settings import ENV_PREFIX
+from retail_lakehouse_tests.resources.test_glue_jobs import FakeGlue
+from retail_lakehouse_tests.watchdog.test_cloudwatch import AWS
 
 RUNS = ProcessStatus("inventory", ProcessState.RUNNING, 77, 12.5, 0, "", "/logs/inventory.log")
 DIED = ProcessStatus("simulator", ProcessState.WAITING, None, None, 3, "It died.", "/logs/s.log")
@@ -75,3 +80,42 @@ def test_what_the_supervisor_refuses_is_no_success(
     answer = CliRunner().invoke(app, ["jobs", "stop", "nobody", "--state-dir", str(tmp_path)])
     assert isinstance(answer.exception, ControlError)
     assert answer.exit_code == 1
+
+
+@pytest.fixture
+def glue(monkeypatch: pytest.MonkeyPatch) -> FakeGlue:
+    """The aws profile, and Glue as a test sets it."""
+    for name, value in AWS.items():
+        monkeypatch.setenv(f"{ENV_PREFIX}{name.upper()}", value)
+    fake = FakeGlue()
+    monkeypatch.setattr(GlueJobs, "_client", lambda _self: fake)
+    return fake
+
+
+@pytest.mark.parametrize(
+    "verb, state, asked", [("start", "FAILED", "start"), ("stop", "RUNNING", "stop")]
+)
+def test_on_aws_glue_is_asked(glue: FakeGlue, verb: str, state: str, asked: str) -> None:
+    glue.state = state
+    answer = CliRunner().invoke(app, ["jobs", verb, "inventory"])
+    assert answer.exit_code == 0, answer.output
+    assert "inventory_streaming is" in answer.output
+    assert glue.asked == [asked]
+
+
+def test_on_aws_half_a_restart_and_a_job_that_is_none_are_no_success(glue: FakeGlue) -> None:
+    half = CliRunner().invoke(app, ["jobs", "restart", "inventory"])
+    assert isinstance(half.exception, JobRequestError)
+    unknown = CliRunner().invoke(app, ["jobs", "stop", "simulator"])
+    assert isinstance(unknown.exception, JobRequestError)
+    assert "There is no event 'simulator'" in str(unknown.exception)
+    assert glue.asked == ["stop"]
+
+
+def test_on_aws_the_list_is_of_glues_newest_runs(glue: FakeGlue) -> None:
+    lines = CliRunner().invoke(app, ["jobs", "status"]).output.splitlines()
+    assert lines[0].split() == ["inventory", "running"]
+    assert lines[1] == "  Glue's newest run of inventory_streaming, jr_1, is RUNNING."
+    told = json.loads(CliRunner().invoke(app, ["jobs", "status", "--json"]).stdout)
+    assert told["clickstream"]["run_id"] == "jr_1"
+    assert told["clickstream"]["state"] == "running"
