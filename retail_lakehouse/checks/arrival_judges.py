@@ -165,8 +165,13 @@ def _late(
     levels: ServiceLevels,
     at_ms: int,
 ) -> str | None:
-    """The sentence where records come and even the newest event among them is old."""
+    """The sentence where records come and even the newest event among them is old.
+
+    What comes late after closing time is no fault of the night, nor is what came hours ago.
+    """
     if seen.event_ms is None or seen.record_ms is None:
+        return None
+    if at_ms - seen.record_ms > HOUR_MS or not calendar.open_share(at_ms):
         return None
     delay = measures.seconds(seen.event_ms, seen.record_ms)
     is_due = calendar.events_due(level.number, seen.event_ms, at_ms) >= 1

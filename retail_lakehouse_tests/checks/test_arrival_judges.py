@@ -122,6 +122,16 @@ def test_records_that_come_with_old_events_only_are_no_fresh_data() -> None:
     assert judged(look(batch(5), *held[1:], waiting=20)).passed
 
 
+def test_what_comes_late_after_closing_time_alarms_nobody_all_night() -> None:
+    # The look is at 8:00 UTC; the stores closed at 7:30, and a gateway sent its events of 6:00.
+    closed = OpeningCalendar((Hours("UTC", 300, 450, 1),), 0)
+    still_open = OpeningCalendar((Hours("UTC", 300, 510, 1),), 0)
+    late = look(batch(5, held=7_200), waiting=20)
+    assert judged(late, closed).passed
+    assert not judged(late, still_open).passed
+    assert judged(look(batch(3_700, held=900), waiting=20)).passed
+
+
 def test_what_cannot_be_seen_is_a_failed_check_with_its_sentence() -> None:
     assert judged(look(topic="No Kafka.")).sentence == (
         "Whether events come cannot be known: No Kafka."
