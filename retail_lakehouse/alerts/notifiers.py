@@ -18,16 +18,10 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
 
-from retail_lakehouse.alerts.message import Rendered
-from retail_lakehouse.alerts.routes import (
-    Route,
-    RouteKind,
-    SecretError,
-    is_allowed_address,
-    is_loopback,
-)
+from retail_lakehouse.alerts.message import Rendered, slack_escaped
+from retail_lakehouse.alerts.opener import opener_for
+from retail_lakehouse.alerts.routes import Route, RouteKind, SecretError, is_allowed_address
 
 if TYPE_CHECKING:
     from slack_sdk.errors import SlackApiError
@@ -36,7 +30,6 @@ logger = logging.getLogger(__name__)
 
 ATTEMPT_SECONDS = 5.0
 LONGEST_RETRY_AFTER_SECONDS = 3600.0
-_MOST_ANSWER_BYTES = 4096
 _REFUSALS = frozenset({400, 413, 415, 422})
 """The route answers, and does not take this very message."""
 _SLACK_REFUSALS = frozenset(
@@ -63,6 +56,16 @@ class Notifier(Protocol):
 
 
 DELIVERED = Outcome(True)
+_NOT_SLACK = Outcome(False, "Slack answered 200 without its ok: somebody in between may have.")
+
+
+def attempt(notifier: Notifier, message: Rendered) -> Outcome:
+    """Sends once; what a library raises is an attempt that failed, and its words are dropped."""
+    try:
+        return notifier.send(message)
+    except Exception as error:  # noqa: BLE001 - nobody would hear of a message whose sender died
+        # Its words may hold an address with a secret.
+        return Outcome(False, f"The notifier failed: {type(error).__name__}.")
 
 
 def notifier_for(route: Route, attempt_seconds: float = ATTEMPT_SECONDS) -> Notifier:
@@ -109,9 +112,8 @@ class WebhookNotifier:
         request = urllib.request.Request(  # noqa: S310
             url, json.dumps(body).encode(), headers, method="POST"
         )
-        opener = urllib.request.build_opener(_NoRedirect())
         try:
-            with opener.open(request, timeout=self._attempt_seconds):
+            with opener_for(url).open(request, timeout=self._attempt_seconds):
                 return DELIVERED
         except urllib.error.HTTPError as error:
             with error:
@@ -152,38 +154,26 @@ class SlackNotifier:
     def _post_to_webhook(
         self, message: Rendered, blocks: list[dict[str, object]] | None
     ) -> Outcome:
-        from slack_sdk.webhook import WebhookClient
+        from retail_lakehouse.alerts.slack import OneWebhook, is_ok
 
-        url = _address(self._route)
-        client = WebhookClient(
-            url, timeout=self._attempt_seconds, logger=_muted(), retry_handlers=[]
-        )
-        client.proxy = _proxy_for(url, client.proxy)
-        answer = client.send(
-            text=_slack_text(message), blocks=blocks, unfurl_links=False, unfurl_media=False
+        answer = OneWebhook(_address(self._route), self._attempt_seconds).send(
+            text=slack_escaped(message.text), blocks=blocks, unfurl_links=False, unfurl_media=False
         )
         if answer.status_code == http.HTTPStatus.OK:
-            return DELIVERED
+            return DELIVERED if is_ok(answer.body) else _NOT_SLACK
         return _answered("Slack", answer.status_code, answer.headers, _code(answer.body))
 
     def _post_as_bot(self, message: Rendered, blocks: list[dict[str, object]] | None) -> Outcome:
-        from slack_sdk import WebClient
         from slack_sdk.errors import SlackApiError
 
+        from retail_lakehouse.alerts.slack import OneBot
+
         token = self._route.token_from.read().get_secret_value()
-        base_url = self._route.api_url or WebClient.BASE_URL
-        client = WebClient(
-            token=token,
-            base_url=f"{base_url.rstrip('/')}/",
-            timeout=self._attempt_seconds,
-            logger=_muted(),
-            retry_handlers=[],
-        )
-        client.proxy = _proxy_for(base_url, client.proxy)
+        client = OneBot(token, self._route.api_url, self._attempt_seconds)
         try:
             client.chat_postMessage(
                 channel=self._route.channel,
-                text=_slack_text(message),
+                text=slack_escaped(message.text),
                 blocks=blocks,
                 unfurl_links=False,
                 unfurl_media=False,
@@ -193,11 +183,6 @@ class SlackNotifier:
         except SlackApiError as error:
             return _slack_answered(error)
         return DELIVERED
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *arguments: object, **named: object) -> None:
-        """Follow none: the error handler then reports the answer as it is."""
 
 
 def _address(route: Route) -> str:
@@ -253,12 +238,6 @@ def _retry_after(headers: Mapping[str, object]) -> float | None:
     return None
 
 
-def _slack_text(message: Rendered) -> str:
-    from retail_lakehouse.alerts.message import slack_escaped
-
-    return slack_escaped(message.text)
-
-
 def _code(text: str) -> str:
     """Slack's word for what is wrong; anything longer is a page of somebody in between."""
     told = text.strip()
@@ -275,16 +254,3 @@ def _reason(error: BaseException) -> str:
     if isinstance(inner, OSError) and inner.strerror:
         return inner.strerror
     return type(inner).__name__
-
-
-def _proxy_for(url: str, proxy: str | None) -> str | None:
-    """None for the loopback and whatever `no_proxy` names, which slack_sdk does not read."""
-    host = urlsplit(url).hostname or ""
-    if is_loopback(host) or urllib.request.proxy_bypass(host):
-        return None
-    return proxy
-
-
-def _muted() -> logging.Logger:
-    """For slack_sdk, which logs the webhook's whole address on debug, and errors as they are."""
-    return logging.Logger("retail_lakehouse.muted", level=logging.CRITICAL + 1)

@@ -8,8 +8,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from retail_lakehouse.alerts.message import Links, render
-from retail_lakehouse.alerts.notifiers import Outcome, notifier_for
+from retail_lakehouse.alerts.message import Links, Rendered, render
+from retail_lakehouse.alerts.notifiers import Outcome, attempt, notifier_for
 from retail_lakehouse.alerts.routes import LOG_ROUTE, Route, RouteKind, SecretSource
 from retail_lakehouse_tests.alerts.build import Receiver, notice, receiver
 
@@ -22,8 +22,8 @@ def _a_proxy_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loopback is reached directly, whatever proxy the environment names."""
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.delenv("NO_PROXY", raising=False)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -88,6 +88,17 @@ def test_any_other_answer_is_no_delivery(route: Route, other_end: Receiver, stat
         assert len(other_end.attempts) == 1
 
 
+def test_a_redirect_is_no_delivery_and_nothing_is_asked_of_where_it_leads(
+    route: Route, other_end: Receiver
+) -> None:
+    with receiver() as elsewhere:
+        other_end.answers = [(302, {"Location": f"{elsewhere.url}/log-in"}, "")]
+        outcome = send(route)
+        assert not outcome.delivered
+        assert "answered 302" in outcome.sentence
+        assert elsewhere.attempts == []
+
+
 def test_retry_after_is_passed_on_and_bounded(route: Route, other_end: Receiver) -> None:
     other_end.answers = [(429, {"Retry-After": "37"}, '{"ok": false, "error": "ratelimited"}')]
     outcome = send(route)
@@ -116,12 +127,13 @@ def test_what_slack_s_api_refuses_with_200_is_no_delivery(
     assert outcome == Outcome(False, "Slack answered 200 (invalid_auth).")
 
 
+@pytest.mark.parametrize("kind", [RouteKind.SLACK_BOT, RouteKind.SLACK_WEBHOOK])
 @pytest.mark.parametrize("page", ["<html>Log in first</html>", "", "[]", "{", '{"ok": 0}'])
 def test_a_page_of_somebody_in_between_is_no_delivery_to_slack(
-    page: str, tmp_path: Path, other_end: Receiver
+    page: str, kind: RouteKind, tmp_path: Path, other_end: Receiver
 ) -> None:
     other_end.answers = [(200, {}, page)]
-    outcome = send(route_to(RouteKind.SLACK_BOT, other_end.url, tmp_path))
+    outcome = send(route_to(kind, other_end.url, tmp_path))
     assert not outcome.delivered
     assert outcome.sentence.startswith("Slack answered")
 
@@ -203,6 +215,19 @@ def test_a_secret_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
         assert "There is no secret in the variable NOT_SET_HERE" in outcome.sentence
 
 
+def test_whatever_a_library_raises_is_an_attempt_that_failed_and_its_words_are_dropped() -> None:
+    class Raising:
+        def send(self, message: Rendered) -> Outcome:
+            raise LookupError(f"https://hooks.example/{SECRET}")
+
+    assert attempt(Raising(), MESSAGE) == Outcome(False, "The notifier failed: LookupError.")
+
+
 def test_the_log_takes_everything(caplog: pytest.LogCaptureFixture) -> None:
     assert send(LOG_ROUTE).delivered
     assert "Records wait too long to land" in caplog.text
+
+
+def test_a_webhooks_own_word_for_it_is_a_delivery(tmp_path: Path, other_end: Receiver) -> None:
+    other_end.answers = [(200, {}, "ok")]
+    assert send(route_to(RouteKind.SLACK_WEBHOOK, other_end.url, tmp_path)).delivered
