@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retail_lakehouse.alerts.message import Links, Rendered, render
-from retail_lakehouse.alerts.notifiers import Notifier, Outcome, notifier_for
+from retail_lakehouse.alerts.notifiers import Notifier, Outcome, attempt, notifier_for
 from retail_lakehouse.alerts.outbox import Entry, Outbox, RouteRecord, open_outbox
 from retail_lakehouse.alerts.record_file import RecordFileError
 from retail_lakehouse.alerts.redact import one_line, without_secrets
@@ -143,15 +143,14 @@ class _RouteRun:
         try:
             found = self._turn(None)
             while found is not None:
-                entry_id, message = found
-                outcome = self.make(self.route).send(message)
+                outcome = attempt(self.make(self.route), found)
                 if outcome.delivered:
-                    self.sent.append(entry_id)
-                found = self._turn((entry_id, outcome))
+                    self.sent.append(found.id)
+                found = self._turn((found, outcome))
         except RecordFileError as error:
             logger.error("Alerts on the route %s wait: %s", self.route.name, error)
 
-    def _turn(self, came_of: tuple[str, Outcome] | None) -> tuple[str, Rendered] | None:
+    def _turn(self, came_of: tuple[Rendered, Outcome] | None) -> Rendered | None:
         """Writes down what came of the last attempt, and returns what is to be sent next."""
         at_ms = self.clock()
         with open_outbox(self.folder) as outbox:
@@ -164,12 +163,12 @@ class _RouteRun:
                 return None
             dropped = outbox.routes.get(self.route.name, RouteRecord()).dropped
         notices = notices_for(self.route, entry.notices, self.routes)
-        return entry.id, render(entry.id, notices, self.links, dropped, at_ms)
+        return render(entry.id, notices, self.links, dropped, at_ms)
 
-    def _record(self, outbox: Outbox, entry_id: str, outcome: Outcome) -> None:
-        name = self.route.name
+    def _record(self, outbox: Outbox, message: Rendered, outcome: Outcome) -> None:
+        name, entry_id = self.route.name, message.id
         if outcome.delivered:
-            outbox.record_delivery(entry_id, name)
+            outbox.record_delivery(entry_id, name, message.dropped)
             return
         record = outbox.routes.get(name, RouteRecord())
         rest = backoff_seconds(record.failures, outcome.retry_after_seconds)

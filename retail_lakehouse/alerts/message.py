@@ -59,6 +59,8 @@ class Rendered:
     text: str
     blocks: tuple[dict[str, object], ...]
     body: dict[str, object]
+    dropped: int = 0
+    """How many messages it says were dropped."""
 
 
 def render(
@@ -91,6 +93,7 @@ def render(
             "dropped": dropped,
             "alerts": [_body(notice, links) for notice in notices],
         },
+        dropped=dropped,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 _EVICTION = (Kind.STILL_OPEN, Kind.RECOVERED, Kind.OPENED, Kind.TEST)
 """What goes first when there is no room."""
 _SLACK_BYTES = HALF_BYTES // 32
+_MORE_DIGITS_BYTES = 16
 
 
 @dataclass(slots=True)
@@ -67,7 +68,7 @@ class RouteRecord:
     refused: int = 0
     """Messages that it would not take, and that were given up for it."""
     dropped: int = 0
-    """Messages that went for want of room since the last delivery: the next one says so."""
+    """Messages that went for want of room, and that none has said yet: the next one does."""
     dropped_ever: int = 0
 
 
@@ -120,19 +121,29 @@ class Outbox:
             }
         )
 
-    def record_delivery(self, entry_id: str, route: str) -> None:
-        """The route has the entry."""
-        told = self.routes.get(route, RouteRecord())
-        after = RouteRecord(
-            delivered=told.delivered + 1, refused=told.refused, dropped_ever=told.dropped_ever
+    def record_delivery(self, entry_id: str, route: str, said_dropped: int) -> None:
+        """The route has the entry; its message said that so many were dropped."""
+        self._change(
+            {"done": [[entry_id, route]]},
+            route,
+            lambda told: RouteRecord(
+                delivered=told.delivered + 1,
+                refused=told.refused,
+                # What went while the message was on its way is the next one's to say.
+                dropped=max(0, told.dropped - said_dropped),
+                dropped_ever=told.dropped_ever,
+            ),
         )
-        self._change({"done": [[entry_id, route]], "routes": {route: asdict(after)}})
 
     def record_failure(self, route: str, error: str, not_before_ms: int) -> None:
         """An attempt failed; the next is not before the time given."""
-        told = self.routes.get(route, RouteRecord())
-        after = replace(told, failures=told.failures + 1, error=error, not_before_ms=not_before_ms)
-        self._change({"routes": {route: asdict(after)}})
+        self._change(
+            {},
+            route,
+            lambda told: replace(
+                told, failures=told.failures + 1, error=error, not_before_ms=not_before_ms
+            ),
+        )
 
     def record_refusal(self, entry_id: str, route: str, error: str, not_before_ms: int) -> None:
         """The route answered, and would not take this very message."""
@@ -141,21 +152,42 @@ class Outbox:
 
     def give_up(self, entry_id: str, route: str) -> None:
         """The entry is not for this route any more: it has refused it too often."""
-        told = self.routes.get(route, RouteRecord())
-        after = replace(told, refused=told.refused + 1, failures=0, not_before_ms=0)
-        self._change({"done": [[entry_id, route]], "routes": {route: asdict(after)}})
+        self._change(
+            {"done": [[entry_id, route]]},
+            route,
+            lambda told: replace(told, refused=told.refused + 1, failures=0, not_before_ms=0),
+        )
 
     def reclaim(self, entry_ids: Sequence[str]) -> None:
         """Forget entries that every route has; their space is free with the next rewrite."""
         if entry_ids:
             self._change({"forget": list(entry_ids)})
 
-    def _change(self, change: dict[str, object]) -> None:
-        content = _content(change)
+    def _change(
+        self,
+        change: dict[str, object],
+        route: str = "",
+        after: Callable[[RouteRecord], RouteRecord] | None = None,
+    ) -> None:
+        """Write a change down, and make it. `after`: from a route's record to the next one."""
+        content = self._told(change, route, after)
         if len(content) > self._records.room:
-            self._make_room(len(content))
+            self._make_room(len(content) + _MORE_DIGITS_BYTES)
+            # Again: what went was counted with the route.
+            content = self._told(change, route, after)
         self._records.append(content)
         self._apply(json.loads(content))
+
+    def _told(
+        self,
+        change: dict[str, object],
+        route: str,
+        after: Callable[[RouteRecord], RouteRecord] | None,
+    ) -> bytes:
+        if after is None:
+            return _content(change)
+        record = after(self.routes.get(route, RouteRecord()))
+        return _content({**change, "routes": {route: asdict(record)}})
 
     def _make_room(self, wanted: int) -> None:
         """Rewrite what counts; where that leaves too little, the least important goes."""
@@ -167,7 +199,7 @@ class Outbox:
             contents = [*kept.values(), _content({"memory": self.memory_text, "routes": told})]
             free = self._records.most(len(contents) + 1) - sum(map(len, contents))
             # Where something must go, a bit more goes, so that not every change rewrites all.
-            if free >= wanted + (_SLACK_BYTES if gone else 0):
+            if free >= wanted + (_SLACK_BYTES if gone and entry is not None else 0):
                 break
             if entry is None:
                 raise HalfFullError(

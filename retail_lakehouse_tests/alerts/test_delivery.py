@@ -114,6 +114,22 @@ def test_a_route_that_is_closed_keeps_no_other_from_its_messages(tmp_path: Path)
         assert done.errors == {"bad": "The webhook answered 500."}
 
 
+def test_a_notifier_that_raises_rests_as_one_that_fails_and_the_tick_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Raising:
+        def send(self, message: Rendered) -> Outcome:
+            raise LookupError("https://hooks.example/hunter2")
+
+    post(tmp_path, 1)
+    for _ in range(2):
+        done = deliver(tmp_path, [LOG_ROUTE], LINKS, make=lambda route: Raising())
+        assert done == Delivered(0, 1, {"log": "The notifier failed: LookupError."})
+    with open_outbox(tmp_path) as outbox:
+        assert outbox.routes["log"].failures == 1
+    assert "hunter2" not in caplog.text
+
+
 def test_a_pass_ends_in_time_beside_an_end_that_hangs(tmp_path: Path) -> None:
     with receiver() as slow, receiver() as good:
         slow.hang = 2.0

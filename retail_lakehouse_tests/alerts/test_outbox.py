@@ -32,7 +32,7 @@ def test_what_is_delivered_is_reclaimed_and_the_file_never_grows(tmp_path: Path)
         with open_outbox(tmp_path, HALF) as outbox:
             outbox.post([(notice(number),)], f"memory {number}", NOW + number)
             (entry_id,) = outbox.entries
-            outbox.record_delivery(entry_id, "log")
+            outbox.record_delivery(entry_id, "log", 0)
             outbox.reclaim([entry_id])
         size = size or outbox_file(tmp_path).stat().st_size
         assert outbox_file(tmp_path).stat().st_size == size
@@ -57,9 +57,19 @@ def test_without_room_the_oldest_reminders_go_first_and_it_is_counted(tmp_path: 
         assert len(opened) == 20
         assert reminders == list(range(NOW + 400 - len(reminders), NOW + 400))
         assert outbox.routes["slack"].dropped == 300 - len(reminders) > 0
-        outbox.record_delivery(kept[0].id, "slack")
-        assert outbox.routes["slack"].dropped == 0
+        # Two went while the message was on its way, which did not say so.
+        outbox.record_delivery(kept[0].id, "slack", outbox.routes["slack"].dropped - 2)
+        assert outbox.routes["slack"].dropped == 2
         assert outbox.routes["slack"].dropped_ever == 300 - len(reminders)
+
+
+def test_what_goes_while_a_route_is_written_down_is_counted_too(tmp_path: Path) -> None:
+    with open_outbox(tmp_path, HALF) as outbox:
+        for number in range(200):
+            outbox.record_failure("slack", "x" * 300, NOW)
+            outbox.post([(notice(number, Kind.STILL_OPEN, told=1),)], "m", NOW + number)
+        assert outbox.routes["slack"].dropped_ever == 200 - len(outbox.entries) > 0
+        assert outbox.routes["slack"].failures == 200
 
 
 def test_a_digest_is_as_important_as_the_most_important_in_it() -> None:
