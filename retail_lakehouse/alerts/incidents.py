@@ -104,6 +104,10 @@ class Incident:
     due_ms: int
     """When it is to be told next."""
     told: int = 0
+    told_ms: int = 0
+    """When it was told last."""
+    worst: Severity = Severity.INFO
+    """As what it was told at the worst: whoever was told of that is told of the recovery."""
 
     @property
     def name(self) -> str:
@@ -157,14 +161,20 @@ def advance(
             since_ms = min(each.at_ms, now_ms)
             incident = _incident(each, since_ms, now_ms + hold_ms)
         elif each.severity.rank > incident.severity.rank:
-            incident = replace(incident, due_ms=now_ms)
+            incident = replace(incident, due_ms=_due_as_worse(incident, each, now_ms, pace))
         incident = replace(incident, severity=each.severity, sentence=each.sentence)
         if incident.due_ms <= now_ms and not is_silenced(each.name):
             times = len(openings.get(each.name, ()))
             notices.append(_telling(incident, each, now_ms, times, pace))
             steps = pace.reminders_seconds
             wait_ms = steps[min(incident.told, len(steps) - 1)] * 1000
-            incident = replace(incident, told=incident.told + 1, due_ms=now_ms + wait_ms)
+            incident = replace(
+                incident,
+                told=incident.told + 1,
+                told_ms=now_ms,
+                due_ms=now_ms + wait_ms,
+                worst=_worse(incident.worst, incident.severity),
+            )
         opened[each.name] = incident
     for name in [name for name in opened if name not in known]:
         gone = "The check is not part of the platform any more."
@@ -203,7 +213,9 @@ def book_from_json(raw: Mapping[str, object]) -> Book:
     incidents = []
     for told in json.loads(json.dumps(raw["open"])):
         severity = Severity(told.pop("severity"))
-        incidents.append(Incident(severity=severity, **told))
+        # A text of a version that did not know it yet has none.
+        worst = Severity(told.pop("worst", severity))
+        incidents.append(Incident(severity=severity, worst=worst, **told))
     times = json.loads(json.dumps(raw["opened_ms"]))
     return Book(
         {incident.name: incident for incident in incidents},
@@ -221,6 +233,21 @@ def _incident(seen: Seen, since_ms: int, due_ms: int) -> Incident:
         since_ms=since_ms,
         due_ms=due_ms,
     )
+
+
+def _worse(one: Severity, other: Severity) -> Severity:
+    return max(one, other, key=lambda each: each.rank)
+
+
+def _due_as_worse(incident: Incident, seen: Seen, now_ms: int, pace: AlertPace) -> int:
+    """At once where nobody was told of the like; else not before the first reminder is due.
+
+    A check that is badly and mildly failed by turns would be told at every turn.
+    """
+    if not incident.told or seen.severity.rank > incident.worst.rank:
+        return now_ms
+    again_ms = incident.told_ms + pace.reminders_seconds[0] * 1000
+    return min(incident.due_ms, max(now_ms, again_ms))
 
 
 def _telling(incident: Incident, seen: Seen, now_ms: int, times: int, pace: AlertPace) -> Notice:
@@ -250,7 +277,7 @@ def _recovery(incident: Incident, sentence: str, now_ms: int) -> list[Notice]:
             kind=Kind.RECOVERED,
             asset=incident.asset,
             check=incident.check,
-            severity=incident.severity,
+            severity=_worse(incident.worst, incident.severity),
             owner=incident.owner,
             sentence=sentence,
             since_ms=incident.since_ms,

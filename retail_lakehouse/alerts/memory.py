@@ -65,8 +65,8 @@ class AlertMemory:
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise AlertMemoryError(
-                f"What the alerts remember cannot be read ({text[:80]!r}): reset the cursor on the "
-                "sensor's page; what is open is told once more."
+                f"What the alerts remembered cannot be read ({text[:80]!r}), so it is left out: "
+                "without another copy of it what is open is told once more."
             ) from error
 
 

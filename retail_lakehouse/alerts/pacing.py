@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from retail_lakehouse.alerts.incidents import Kind, Notice
 from retail_lakehouse.contracts.alerting import AlertPace
@@ -91,6 +91,7 @@ def _newest_of_each(notices: Sequence[Notice]) -> tuple[Notice, ...]:
     for notice in notices:
         before = newest.pop(notice.name, None)
         if before is not None and before.kind is Kind.OPENED and notice.kind is Kind.STILL_OPEN:
-            notice = before
+            # Nobody has heard of it yet; what is known of it now counts, worse as it may be.
+            notice = replace(notice, kind=Kind.OPENED, told=before.told)
         newest[notice.name] = notice
     return tuple(newest.values())

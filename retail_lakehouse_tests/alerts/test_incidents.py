@@ -1,3 +1,4 @@
+import json
 import random
 from collections.abc import Callable, Sequence
 
@@ -97,6 +98,33 @@ def test_an_incident_that_becomes_worse_is_told_at_once() -> None:
     assert messages[0][0].severity is Severity.CRITICAL
 
 
+def test_whoever_was_told_of_the_worst_is_told_of_the_recovery() -> None:
+    memory, _ = look(AlertMemory(), [verdict(severity=Severity.CRITICAL)], NOW)
+    memory, _ = look(memory, [verdict(severity=Severity.WARNING)], NOW + MINUTE)
+    _, messages = look(memory, [verdict(passed=True)], NOW + 2 * MINUTE)
+    assert kinds(messages) == [Kind.RECOVERED]
+    assert messages[0][0].severity is Severity.CRITICAL
+
+
+def test_a_check_that_is_mildly_and_badly_failed_by_turns_is_not_told_at_every_turn() -> None:
+    memory, told = AlertMemory(), []
+    for turn in range(60):
+        severity = Severity.CRITICAL if turn % 2 else Severity.WARNING
+        memory, messages = look(memory, [verdict(severity=severity)], NOW + turn * MINUTE)
+        told += [turn for _ in messages]
+    assert told == [0, 1, 16, 31, 46]
+
+
+def test_a_text_of_a_version_that_knew_less_is_read() -> None:
+    memory, _ = look(AlertMemory(), [verdict()], NOW)
+    raw = json.loads(memory.to_text())
+    for incident in raw["book"]["open"]:
+        del incident["worst"], incident["told_ms"]
+    _, messages = look(AlertMemory.from_text(json.dumps(raw)), [verdict(passed=True)], NOW + MINUTE)
+    assert kinds(messages) == [Kind.RECOVERED]
+    assert messages[0][0].severity is Severity.CRITICAL
+
+
 def test_a_check_that_fails_and_passes_by_turns_goes_quiet_and_is_told_when_it_stays() -> None:
     memory, told = AlertMemory(), []
     for turn in range(20):
@@ -149,6 +177,19 @@ def test_what_opened_and_recovered_while_it_waited_has_recovered() -> None:
     assert kinds(messages) == [Kind.RECOVERED]
 
 
+def test_what_became_worse_while_it_waited_is_told_as_what_it_is_now() -> None:
+    storm = [verdict(number) for number in range(8)]
+    memory, _ = look(AlertMemory(), storm, NOW)
+    mild = verdict(8, severity=Severity.WARNING)
+    memory, _ = look(memory, [*storm, mild], NOW + TICK)
+    memory, messages = look(memory, [*storm, verdict(8)], NOW + 2 * TICK)
+    assert messages == []
+    _, messages = look(memory, [*storm, verdict(8)], NOW + 2 * MINUTE)
+    assert [(n.kind, n.severity, n.told) for message in messages for n in message] == [
+        (Kind.OPENED, Severity.CRITICAL, 0)
+    ]
+
+
 def test_a_clock_that_is_set_back_holds_no_alert() -> None:
     storm = [verdict(number) for number in range(8)]
     memory, _ = look(AlertMemory(), storm, NOW)
@@ -192,5 +233,5 @@ def test_ids_are_the_same_for_the_same_telling_and_differ_for_others() -> None:
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"step": 1}', '{"step":1,"book":{},"minute":{}}'])
 def test_a_cursor_that_is_not_ours_is_one_sentence(text: str) -> None:
-    with pytest.raises(AlertMemoryError, match="reset the cursor"):
+    with pytest.raises(AlertMemoryError, match="is left out"):
         AlertMemory.from_text(text)
