@@ -45,7 +45,8 @@ def open_records(path: Path, half_bytes: int = HALF_BYTES) -> Iterator[RecordFil
     """The file, made if it is absent, locked against every other process for the block.
 
     Raises:
-        RecordFileError: it cannot be made, or another process holds it for 5 seconds.
+        RecordFileError: it cannot be made, locked or read, or another process holds it for 5
+            seconds.
     """
     try:
         if not path.exists():
@@ -58,7 +59,13 @@ def open_records(path: Path, half_bytes: int = HALF_BYTES) -> Iterator[RecordFil
         ) from error
     try:
         _lock(descriptor, path)
-        yield RecordFile(descriptor, path, half_bytes)
+        try:
+            records = RecordFile(descriptor, path, half_bytes)
+        except OSError as error:
+            raise RecordFileError(
+                f"The alerts' file {path} cannot be read: {error.strerror}."
+            ) from error
+        yield records
     finally:
         os.close(descriptor)
 
@@ -225,6 +232,11 @@ def _lock(descriptor: int, path: Path) -> None:
                     "if it goes on, end that process."
                 ) from None
             time.sleep(_LOCK_POLL_SECONDS)
+        except OSError as error:
+            raise RecordFileError(
+                f"{path} cannot be locked: {error.strerror}. Two that write it at once would lose "
+                "alerts: put the state folder on a file system that has locks."
+            ) from error
         else:
             return
 

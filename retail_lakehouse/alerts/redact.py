@@ -16,6 +16,8 @@ HIDDEN = "[hidden]"
 _PATTERNS = (
     (re.compile(r"(?<=://)[^/\s@]++(?=@)"), HIDDEN),
     (re.compile(r"https://hooks\.slack(?:-gov)?\.com/\S++"), HIDDEN),
+    # An address without its host, as libraries name it.
+    (re.compile(r"(?:services|workflows|triggers)/T[A-Z0-9]++/\S++"), HIDDEN),
     (re.compile(r"\b(?:xox[a-z]|xapp)-[\w-]++"), HIDDEN),
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), HIDDEN),
     (re.compile(r"\beyJ[\w-]{8,2048}+\.[\w-]++\.[\w-]++"), HIDDEN),

@@ -6,10 +6,12 @@ Here: the file of silences, validated. Not here: what a silence does to an incid
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -77,17 +79,18 @@ def add_silence(
     Raises:
         SilenceError: it has no reason, no name or no sensible end, or cannot be written.
     """
-    silences = read_silences(folder, now_ms)
-    new = Silence(
-        id=max((silence.id for silence in silences), default=0) + 1,
-        pattern=pattern.strip(),
-        since_ms=now_ms,
-        until_ms=now_ms + round(seconds * 1000),
-        who=who.strip(),
-        why=why.strip(),
-    )
-    _check(new, None)
-    _write(folder, [*silences, new])
+    with _alone(folder):
+        silences = read_silences(folder, now_ms)
+        new = Silence(
+            id=max((silence.id for silence in silences), default=0) + 1,
+            pattern=pattern.strip(),
+            since_ms=now_ms,
+            until_ms=now_ms + round(seconds * 1000),
+            who=who.strip(),
+            why=why.strip(),
+        )
+        _check(new, None)
+        _write(folder, [*silences, new])
     return new
 
 
@@ -97,12 +100,13 @@ def remove_silence(folder: Path, silence_id: int, now_ms: int) -> Silence:
     Raises:
         SilenceError: there is none with that number, or the file cannot be written.
     """
-    silences = read_silences(folder, now_ms)
-    found = [silence for silence in silences if silence.id == silence_id]
-    if not found:
-        there = ", ".join(str(silence.id) for silence in silences) or "none"
-        raise SilenceError(f"There is no silence {silence_id}; those that hold: {there}.")
-    _write(folder, [silence for silence in silences if silence.id != silence_id])
+    with _alone(folder):
+        silences = read_silences(folder, now_ms)
+        found = [silence for silence in silences if silence.id == silence_id]
+        if not found:
+            there = ", ".join(str(silence.id) for silence in silences) or "none"
+            raise SilenceError(f"There is no silence {silence_id}; those that hold: {there}.")
+        _write(folder, [silence for silence in silences if silence.id != silence_id])
     return found[0]
 
 
@@ -131,10 +135,28 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip()) and value.isprintable()
 
 
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps others out from reading the file to writing it: two at once would lose a silence.
+
+    Raises:
+        SilenceError: there is no folder, and none can be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unwritten(silences_file(folder), error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _write(folder: Path, silences: Sequence[Silence]) -> None:
     path = silences_file(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         descriptor, beside = tempfile.mkstemp(dir=folder, suffix=".tmp")
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -146,6 +168,10 @@ def _write(folder: Path, silences: Sequence[Silence]) -> None:
             Path(beside).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise SilenceError(
-            f"The silences cannot be written to {path}: {error.strerror}. They are as they were."
-        ) from error
+        raise _unwritten(path, error) from error
+
+
+def _unwritten(path: Path, error: OSError) -> SilenceError:
+    return SilenceError(
+        f"The silences cannot be written to {path}: {error.strerror}. They are as they were."
+    )

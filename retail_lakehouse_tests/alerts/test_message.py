@@ -86,6 +86,7 @@ def test_others_words_are_on_one_line_without_control_marks() -> None:
         ("POST https://hooks.slack.com/services/T0/B0/hunter2 failed", "hunter2"),
         ("key AKIAABCDEFGHIJKLMNOP is wrong", "AKIAABCDEFGHIJKLMNOP"),
         ("xapp-1-hunter2", "hunter2"),
+        ("Max retries exceeded with url: /services/T0AB1/B0/hunter2", "hunter2"),
         ("with -eyJhbGciOiJIUzI1.eyJzdWIiOi.hunter2", "hunter2"),
         ("my.sasl.password-of.mine   =   'hunter2", "hunter2"),
     ],
@@ -104,7 +105,18 @@ def test_a_sentence_without_a_secret_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["token-", "a.", "a-", "-eyJaaaaaaaa", "://a", "secret =", 'password="', "Bearer "]
+    "part",
+    [
+        "token-",
+        "a.",
+        "a-",
+        "-eyJaaaaaaaa",
+        "services/T",
+        "://a",
+        "secret =",
+        'password="',
+        "Bearer ",
+    ],
 )
 def test_a_long_text_of_what_nearly_is_a_secret_holds_nothing_up(part: str) -> None:
     began = time.process_time()

@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import os
 import random
@@ -172,6 +173,20 @@ def test_another_process_that_holds_the_file_is_named(
         open_records(path, HALF),
         pytest.raises(RecordFileError, match="Another process has held"),
         open_records(path, HALF),
+    ):
+        pass
+
+
+def test_a_file_system_without_locks_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with (
+        pytest.raises(RecordFileError, match="cannot be locked: No locks available"),
+        open_records(tmp_path / "outbox", HALF),
     ):
         pass
 

@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,16 @@ def test_a_silence_is_ended_by_its_number(tmp_path: Path) -> None:
     with pytest.raises(SilenceError, match="no silence 1; those that hold: 2"):
         remove_silence(tmp_path, 1, NOW)
     assert [path.name for path in tmp_path.iterdir()] == ["silences.json"]
+
+
+def test_of_several_who_silence_at_once_each_has_a_silence_and_a_number(tmp_path: Path) -> None:
+    def silence(number: int) -> int:
+        return add_silence(tmp_path, f"p{number}", 60, "kim", "why", NOW).id
+
+    with ThreadPoolExecutor(8) as people:
+        numbers = list(people.map(silence, range(16)))
+    assert sorted(numbers) == list(range(1, 17))
+    assert len(read_silences(tmp_path, NOW)) == 16
 
 
 @pytest.mark.parametrize(
