@@ -111,8 +111,8 @@ class SettingFields(BaseSettings):
     disk_warning_mb: int = Field(0, ge=0)
     disk_critical_mb: int = Field(0, ge=0)
     """The watchdog alarms when less is free where the state folder lies; 0: the service level's."""
-    watchdog_seconds: float = Field(10.0, gt=0, le=60)
-    """Seconds between two looks of the watchdog."""
+    watchdog_seconds: float = Field(10.0, gt=0, le=30)
+    """Seconds between two looks of the watchdog; a pause of 60 it takes for its own."""
 
     keep_warm_cron: str = ""
     """When a trivial query wakes the warehouse, as cron; empty: never. Each waking bills at least a

@@ -32,6 +32,7 @@ from retail_lakehouse.watchdog.looks import (
     TickEnd,
     TickerKind,
 )
+from retail_lakehouse.watchdog.memory import BREAK_SECONDS
 from retail_lakehouse.watchdog.tickers import look_at_tickers
 
 NAME = "put_heartbeat"
@@ -58,6 +59,8 @@ class _Watch:
 def heartbeat_sensor(settings: Settings) -> dg.SensorDefinition:
     """Sends a heartbeat every `sensor_seconds`, and how many of the others do not work."""
     watch, limits = _Watch(), limits_of(settings)
+    # One tick that came late, or was lost, is no pause of the platform.
+    break_seconds = max(BREAK_SECONDS, 3.0 * settings.sensor_seconds)
 
     @dg.sensor(
         name=NAME,
@@ -76,6 +79,7 @@ def heartbeat_sensor(settings: Settings) -> dg.SensorDefinition:
             time.monotonic(),
             at_ms,
             limits,
+            break_seconds,
         )
         failing = [each.sentence for each in seen if not each.passed]
         heartbeat.put(len(failing), at_ms)

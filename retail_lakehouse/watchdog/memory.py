@@ -13,14 +13,16 @@ from dataclasses import replace
 from retail_lakehouse.watchdog.looks import Memory
 
 BREAK_SECONDS = 60.0
-"""A longer pause between two looks is nobody's silence but the watchdog's own."""
+"""A longer pause between two looks is nobody's silence but the watchdog's own. Longer than any two
+looks may be apart (`watchdog_seconds`), or nobody would ever be silent; and shorter than what is
+called silence."""
 
 
-def resumed(memory: Memory, at_seconds: float) -> Memory:
+def resumed(memory: Memory, at_seconds: float, break_seconds: float = BREAK_SECONDS) -> Memory:
     """The memory at the beginning of a look; a pause in which nobody looked does not count."""
     looked = memory.looked_seconds
     pause = 0.0 if looked is None else at_seconds - looked
-    if pause <= BREAK_SECONDS:
+    if pause <= break_seconds:
         return replace(memory, looked_seconds=at_seconds)
     return replace(
         memory,

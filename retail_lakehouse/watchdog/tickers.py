@@ -25,7 +25,13 @@ from retail_lakehouse.watchdog.looks import (
     TickEnd,
     TickerKind,
 )
-from retail_lakehouse.watchdog.memory import only, resumed, silent_seconds, with_signs
+from retail_lakehouse.watchdog.memory import (
+    BREAK_SECONDS,
+    only,
+    resumed,
+    silent_seconds,
+    with_signs,
+)
 from retail_lakehouse.watchdog.verdicts import clock, span, verdict
 
 _WORDS = {TickerKind.SENSOR: "sensor", TickerKind.SCHEDULE: "schedule"}
@@ -45,9 +51,10 @@ def look_at_tickers(
     at_seconds: float,
     at_ms: int,
     limits: Limits,
+    break_seconds: float = BREAK_SECONDS,
 ) -> tuple[Memory, list[Seen]]:
     """A whole look from inside Dagster, where daemon and code server live: else nobody looks."""
-    memory = replace(resumed(memory, at_seconds), declared=declared)
+    memory = replace(resumed(memory, at_seconds, break_seconds), declared=declared)
     memory = with_signs(memory, ticker_tokens(declared, states, at_ms), at_seconds)
     memory = only(memory, frozenset(ticker_names(declared)))
     return memory, judge_tickers(memory, states, at_ms, limits, ())[0]
