@@ -60,16 +60,15 @@ def judge(memory: Memory, look: Look, limits: Limits) -> Judged:
         memory = excused(memory, _ANSWERED, look.at_seconds)
     if look.code.answers or CODE_SERVER not in memory.alive_seconds:
         memory = excused(memory, CODE_SERVER, look.at_seconds)
-    for name, kept in ((DAEMON, look.daemon_kept), (CODE_SERVER, look.code_kept)):
-        if kept is not None and kept.is_stopped:
-            memory = excused(memory, name, look.at_seconds)
+    for name in _stopped(look, beats):
+        memory = excused(memory, name, look.at_seconds)
     memory = replace(memory, declared=look.code.declared or memory.declared)
     states = look.history.states if look.history else None
     memory = with_signs(
         memory, ticker_tokens(memory.declared or (), states, look.at_ms), look.at_seconds
     )
     daemon, code = _judge_daemon(memory, look, limits, beats), _judge_code(memory, look, limits)
-    hidden = _hidden(memory, limits)
+    hidden = _hidden(memory, look, limits)
     for name in ticker_names(memory.declared or (), hidden):
         # Their silence is somebody else's, and begins anew when that one is back.
         memory = excused(memory, name, look.at_seconds)
@@ -104,8 +103,20 @@ def _beat_tokens(beats: tuple[Beat, ...]) -> dict[str, object]:
     return tokens
 
 
-def _hidden(memory: Memory, limits: Limits) -> frozenset[TickerKind]:
+def _stopped(look: Look, beats: Iterable[Beat]) -> frozenset[str]:
+    """What is silent because somebody stopped it on purpose."""
+    names: set[str] = set()
+    if look.daemon_kept is not None and look.daemon_kept.is_stopped:
+        names |= {DAEMON, *_beat_names(beats)}
+    if look.code_kept is not None and look.code_kept.is_stopped:
+        names.add(CODE_SERVER)
+    return frozenset(names)
+
+
+def _hidden(memory: Memory, look: Look, limits: Limits) -> frozenset[TickerKind]:
     """The kinds that cannot tick, whatever their own code does."""
+    if _stopped(look, ()):
+        return frozenset(TickerKind)
     code_is_silent = silent_seconds(memory, CODE_SERVER) > limits.code_server_silent_seconds
     if code_is_silent or silent_seconds(memory, DAEMON) > limits.daemon_silent_seconds:
         return frozenset(TickerKind)

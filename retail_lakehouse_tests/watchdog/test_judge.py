@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from retail_lakehouse.alerts.incidents import Seen
 from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS, Measure, Severity
+from retail_lakehouse.settings import Settings, SettingsError
 from retail_lakehouse.watchdog.judge import judge
-from retail_lakehouse.watchdog.looks import Kept, Tick, TickEnd
+from retail_lakehouse.watchdog.looks import Kept, Memory, State, Tick, TickEnd, TickerKind
+from retail_lakehouse.watchdog.tickers import look_at_tickers
 from retail_lakehouse_tests.watchdog.build import (
-    GIB,
     LIMITS,
     RUNNING,
     SCHEDULE,
@@ -18,6 +20,7 @@ from retail_lakehouse_tests.watchdog.build import (
     START_MS,
     STOPPED,
     Platform,
+    ticks,
     well,
 )
 
@@ -82,10 +85,15 @@ def test_what_the_supervisor_knows_of_a_silent_daemon_is_said(
 
 
 def test_a_daemon_that_somebody_stopped_is_no_alarm() -> None:
-    platform = well(beats=False, daemon_kept=STOPPED)
-    platform.run(SERVICE_LEVELS.sensor_silent_seconds)
-    assert DAEMON not in platform.failing()
+    platform = well(beats=False, sensor_ticks=False, scheduler_notes=False, daemon_kept=STOPPED)
+    for _ in range(24):
+        platform.run(600)
+        assert platform.failing() == set(), "nor are its threads and the sensors"
     assert "stopped on purpose" in platform.says(Measure.DAEMON_TICKS).sentence
+    platform.beats = platform.sensor_ticks = platform.scheduler_notes = True
+    platform.process_id, platform.daemon_kept = "two", RUNNING
+    platform.run(600)
+    assert platform.failing() == set()
 
 
 def test_a_daemon_that_never_sent_a_heartbeat_is_an_alarm_too() -> None:
@@ -169,9 +177,10 @@ def test_a_code_server_that_is_started_again_in_time_is_no_alarm() -> None:
 
 
 def test_a_code_server_that_somebody_stopped_is_no_alarm() -> None:
-    platform = well(code_answers=False, code_kept=STOPPED)
-    platform.run(300)
-    assert CODE not in platform.failing()
+    platform = well(code_answers=False, sensor_end=TickEnd.UNREACHED, code_kept=STOPPED)
+    for _ in range(6):
+        platform.run(600)
+        assert platform.failing() == set(), "nor are the sensors"
     assert "stopped on purpose" in platform.says(Measure.CODE_SERVER_ANSWERS).sentence
 
 
@@ -312,6 +321,29 @@ def test_a_machine_that_slept_makes_nobody_look_dead() -> None:
     assert platform.failing() == set()
 
 
+def test_the_longest_wait_between_two_looks_is_no_pause() -> None:
+    most = Settings.load({"watchdog_seconds": 30}).watchdog_seconds
+    with pytest.raises(SettingsError):
+        Settings.load({"watchdog_seconds": most + 1})
+    platform = well(beats=False, sensor_ticks=False)
+    for _ in range(3):
+        # A look takes its time, too.
+        platform.now_seconds += most + 15
+        platform.turn()
+    assert platform.failing() == {DAEMON}
+
+
+def test_seen_from_inside_a_tick_that_comes_late_is_no_pause() -> None:
+    state = State(TickerKind.SENSOR, SENSOR.name, None, ticks(TickEnd.WELL))
+    memory = Memory()
+    seen: list[Seen] = []
+    for seconds in range(0, 801, 80):
+        memory, seen = look_at_tickers(
+            memory, (SENSOR,), (state,), float(seconds), START_MS + seconds * 1000, LIMITS, 240.0
+        )
+    assert [each.passed for each in seen] == [False]
+
+
 def test_silence_before_and_after_a_pause_of_the_watchdog_adds_up() -> None:
     platform = well(beats=False)
     platform.run(60)
@@ -335,44 +367,3 @@ def test_a_clock_that_is_set_by_a_day_is_no_alarm(step_ms: int) -> None:
         judged = judge(moved.memory, moved_look, LIMITS)
         moved.memory = judged.memory
         assert all(each.passed for each in judged.seen)
-
-
-def test_both_thresholds_of_the_disk_alarm_and_each_is_well_only_with_room_to_spare() -> None:
-    platform = well(free_bytes=4 * GIB - 1)
-    platform.run(10)
-    assert platform.failing() == {":disk_space"}
-    assert platform.says(Measure.DISK_SPACE).severity is Severity.WARNING
-    platform.free_bytes = 1 * GIB - 1
-    platform.run(10)
-    assert platform.failing() == {":disk_space", ":disk_nearly_full"}
-    assert platform.says(Measure.DISK_NEARLY_FULL).severity is Severity.CRITICAL
-    platform.free_bytes = round(1.05 * GIB)
-    platform.run(10)
-    assert ":disk_nearly_full" in platform.failing(), "a compaction takes some and gives it back"
-    platform.free_bytes = round(1.2 * GIB)
-    platform.run(10)
-    assert platform.failing() == {":disk_space"}
-    platform.free_bytes = round(4.5 * GIB)
-    platform.run(10)
-    assert platform.failing() == set()
-
-
-def test_a_disk_that_fills_says_when_it_is_full() -> None:
-    platform = well(free_bytes=6 * GIB)
-    for _ in range(60):
-        platform.free_bytes -= 50 * 1024 * 1024
-        platform.run(10)
-    told = platform.says(Measure.DISK_SPACE)
-    assert not told.passed
-    assert told.sentence.startswith(
-        "3.1 GiB of 200.0 GiB are free where the state folder lies; the limit is 4.0 GiB. At the "
-        "rate of the last minutes it is full in 1"
-    )
-    assert told.figures == {"free_mb": 3144}
-
-
-def test_a_disk_that_cannot_be_asked_leaves_the_verdict_as_it_was() -> None:
-    platform = well()
-    judged = judge(platform.memory, replace(platform.look(), disk=None), LIMITS)
-    assert not any("disk" in each.name for each in judged.seen)
-    assert {"control_plane:disk_space", "control_plane:disk_nearly_full"} <= judged.known
