@@ -18,7 +18,7 @@ from retail_lakehouse.alerts.delivery import ABANDONED_AFTER_SECONDS, REFUSALS_M
 from retail_lakehouse.alerts.incidents import Kind, Notice, Seen
 from retail_lakehouse.alerts.memory import AlertMemory, step
 from retail_lakehouse.alerts.message import Links, Rendered, render
-from retail_lakehouse.alerts.notifiers import Notifier, Outcome, notifier_for
+from retail_lakehouse.alerts.notifiers import Notifier, Outcome, attempt, notifier_for
 from retail_lakehouse.alerts.outbox import Entry
 from retail_lakehouse.alerts.redact import one_line, without_secrets
 from retail_lakehouse.alerts.routes import Route, notices_for
@@ -50,7 +50,7 @@ class _Came:
 
     route: str
     attempt: int
-    entry_id: str
+    message: Rendered
     outcome: Outcome
 
 
@@ -82,14 +82,27 @@ class Teller:
         return bool(self._routes)
 
     def take_routes(self, routes: Sequence[Route]) -> None:
-        """Use these routes from now on; what waits for one of the same name goes on waiting."""
-        self._routes = tuple(routes)
-        ways = {}
+        """Use these routes from now on; what waits for one of the same name goes on waiting.
+
+        What waits for one that is gone goes to those that take it now and did not before: a route
+        that got another name loses nothing.
+        """
+        before = {name: way.route for name, way in self._ways.items()}
+        ways: dict[str, _Way] = {}
         for route in routes:
             way = self._ways.get(route.name, _Way(route))
             way.route = route
             ways[route.name] = way
-        self._ways = ways
+        gone = [way for name, way in self._ways.items() if name not in ways]
+        left = sorted((e for way in gone for e in way.waiting), key=lambda e: e.created_ms)
+        for entry in left:
+            for name, way in ways.items():
+                had_it = name in before and notices_for(before[name], entry.notices, self._routes)
+                is_there = any(each.id == entry.id for each in way.waiting)
+                if notices_for(way.route, entry.notices, routes) and not had_it and not is_there:
+                    way.waiting.append(Entry(entry.notices, entry.created_ms))
+                    _make_room(way)
+        self._routes, self._ways = tuple(routes), ways
 
     def tell(
         self,
@@ -127,8 +140,8 @@ class Teller:
         entry = way.waiting[0]
         notices = notices_for(way.route, entry.notices, self._routes)
         message = render(entry.id, notices or entry.notices, self._links, way.dropped, now_ms)
-        attempt = _Attempt(self._make(way.route), message, way.route.name, way.attempt, self._came)
-        threading.Thread(target=attempt, name=f"tell-{way.route.name}", daemon=True).start()
+        begun = _Attempt(self._make(way.route), message, way.route.name, way.attempt, self._came)
+        threading.Thread(target=begun, name=f"tell-{way.route.name}", daemon=True).start()
 
     def _take_in(self, came: _Came, now_seconds: float) -> None:
         way = self._ways.get(came.route)
@@ -136,9 +149,10 @@ class Teller:
             # An attempt that was given up: if it arrived after all, it arrives twice.
             return
         way.attempt = 0
-        is_first = bool(way.waiting) and way.waiting[0].id == came.entry_id
+        is_first = bool(way.waiting) and way.waiting[0].id == came.message.id
         if came.outcome.delivered:
-            way.failures, way.rests_until, way.dropped = 0, 0.0, 0
+            way.failures, way.rests_until = 0, 0.0
+            way.dropped = max(0, way.dropped - came.message.dropped)
             if is_first:
                 way.waiting.popleft()
             return
@@ -151,7 +165,7 @@ class Teller:
             refusals = way.waiting[0].refusals
             refusals[came.route] = refusals.get(came.route, 0) + 1
             if refusals[came.route] >= REFUSALS_MOST:
-                logger.error("The route %s refuses %s: given up.", came.route, came.entry_id)
+                logger.error("The route %s refuses %s: given up.", came.route, came.message.id)
                 way.waiting.popleft()
 
 
@@ -167,12 +181,8 @@ class _Attempt:
 
     def __call__(self) -> None:
         """Send, and say what came of it."""
-        try:
-            outcome = self.notifier.send(self.message)
-        except Exception as error:  # noqa: BLE001 - an attempt that says nothing would block its route
-            # Its words may hold an address with a secret.
-            outcome = Outcome(False, f"The notifier failed: {type(error).__name__}.")
-        self.came.put(_Came(self.route, self.number, self.message.id, outcome))
+        outcome = attempt(self.notifier, self.message)
+        self.came.put(_Came(self.route, self.number, self.message, outcome))
 
 
 def _make_room(way: _Way) -> None:

@@ -203,6 +203,65 @@ def test_what_waits_is_bounded_reminders_go_first_and_the_next_message_says_how_
     assert kept[-1] is Kind.RECOVERED
 
 
+def test_what_went_while_a_message_was_on_its_way_is_the_next_ones_to_say() -> None:
+    told: list[int] = []
+    up = threading.Event()
+
+    class Slow:
+        def send(self, message: Rendered) -> Outcome:
+            up.wait(20)
+            told.append(message.dropped)
+            return DELIVERED
+
+    clocked = Clocked(notifier=Slow())
+    clocked.see(passed=False)
+    clocked.deliver()
+    for _ in range(WAITING_MOST + 3):
+        clocked.seconds += 4 * 3600
+        clocked.see(passed=False)
+    (way,) = clocked.teller._ways.values()
+    dropped = way.dropped
+    assert dropped > 0
+    up.set()
+    clocked.settle()
+    assert sum(told[1:]) == dropped
+    assert way.dropped == 0
+
+
+def test_a_route_that_got_another_name_loses_nothing_that_waits() -> None:
+    sent: list[tuple[str, str]] = []
+
+    class Noting:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def send(self, message: Rendered) -> Outcome:
+            if self.name == "old":
+                return Outcome(False, "Down.")
+            sent.append((self.name, message.id))
+            return DELIVERED
+
+    def named(*names: str) -> list[Route]:
+        return [Route(name, RouteKind.WEBHOOK, url="https://x.example/") for name in names]
+
+    teller = Teller(LINKS, lambda route: Noting(route.name))
+    teller.take_routes(named("old", "other"))
+    seen = verdict(Measure.DAEMON_TICKS, passed=False, sentence="It hangs.", at_ms=NOW)
+    (notice,) = teller.tell([seen], KNOWN, NOW)
+    teller.deliver(NOW, 0.0)
+    until(lambda: len(sent) == 1)
+    teller.take_routes(named("new", "other"))
+    teller.deliver(NOW, 1.0)
+    until(lambda: len(sent) == 2)
+
+    def all_is_sent() -> bool:
+        teller.deliver(NOW, 2.0)
+        return teller.waiting == 0
+
+    until(all_is_sent)
+    assert sent == [("other", notice.id), ("new", notice.id)]
+
+
 def test_a_storm_is_one_digest() -> None:
     with receiver() as end:
         clocked = Clocked(end.url)
