@@ -137,8 +137,9 @@ def _by_form(scope: Scope, headers: "_Headers") -> Refusal | None:
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             "GraphQL is taken as Content-Type: application/json and no other.",
         )
-    # Dagster then answers with its page to type queries on, whatever the address says.
-    if scope["method"] in _READING and any("text/html" in one for one in headers.all("accept")):
+    # Dagster then answers with its page to type queries on, whatever the address says. It looks at
+    # the first of these headers alone.
+    if scope["method"] in _READING and "text/html" in "".join(headers.all("accept")[:1]):
         return None
     return Refusal(
         HTTPStatus.METHOD_NOT_ALLOWED, "GraphQL is taken by POST: a GET would execute mutations."

@@ -63,6 +63,11 @@ def test_the_loopback_names_with_the_port_are_served(host: str) -> None:
         "rebind.example",
         "localhost",
         "localhost:3001",
+        "localhost.:3000",
+        "127.0.0.1.:3000",
+        "[::1]",
+        "[::1%25lo]:3000",
+        "[::ffff:127.0.0.1]:3000",
         "localhost:03000x",
         "localhost:3000:3000",
         "localhost.rebind.example:3000",
@@ -162,6 +167,8 @@ def test_graphql_is_json_by_post_alone_so_that_no_address_executes_a_mutation() 
     assert status([MINE], "/graphql", "GET") == 405
     assert status([MINE], "/graphql/", "GET") == 405
     assert status([MINE, ("Accept", "text/html")], "/graphql", "GET") == 200
+    two = [("Accept", "application/json"), ("Accept", "text/html")]
+    assert status([MINE, *two], "/graphql", "GET") == 405, "Dagster would execute it"
     assert status([MINE], "/graphql", "POST") == 415
     for kind in ("text/plain", "application/x-www-form-urlencoded", "text/plain;application/json"):
         assert status([MINE, ("Content-Type", kind)], "/graphql", "POST") == 415
