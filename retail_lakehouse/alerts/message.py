@@ -140,17 +140,26 @@ def _single(notice: Notice, links: Links) -> tuple[str, list[str], list[dict[str
         {"type": "section", "fields": fields},
     ]
     lines = [sentence, *(f"{name}: {value}" for name, value in facts)]
+    if notice.kind is not Kind.TEST:
+        more_lines, more_blocks = _what_to_do(notice, links)
+        lines += more_lines
+        blocks += more_blocks
+    return title, lines, blocks
+
+
+def _what_to_do(notice: Notice, links: Links) -> tuple[list[str], list[dict[str, object]]]:
+    """What it means and what to do first, where it is open; where to look."""
+    lines: list[str] = []
+    blocks: list[dict[str, object]] = []
     if notice.kind in (Kind.OPENED, Kind.STILL_OPEN):
-        command = suggested_command(notice)
-        told = f"*For the planners*: {contract.meaning}\n*First*: `{slack_escaped(command)}`"
+        meaning, command = alert_for(notice.check).meaning, suggested_command(notice)
+        told = f"*For the planners*: {meaning}\n*First*: `{slack_escaped(command)}`"
         blocks.append({"type": "section", "text": _markdown(told)})
-        lines += [f"For the planners: {contract.meaning}", f"First: {command}"]
-    if notice.kind is Kind.TEST:
-        return title, lines, blocks
+        lines += [f"For the planners: {meaning}", f"First: {command}"]
     page, runbook = links.asset(notice), links.runbook(notice)
     blocks.append({"type": "section", "text": _markdown(_slack_links(page, runbook))})
     lines += [f"Page: {page}", f"Runbook: {runbook}"]
-    return title, lines, blocks
+    return lines, blocks
 
 
 def _digest(
@@ -178,6 +187,11 @@ def _digest(
     blocks: list[dict[str, object]] = [
         {"type": "section", "text": _markdown(line)} for line in slack_lines
     ]
+    if ordered[0].kind is not Kind.RECOVERED:
+        begin = f"Begin with {one_line(ordered[0].name, _NAME_MOST)}:"
+        more_lines, more_blocks = _what_to_do(ordered[0], links)
+        lines += [begin, *more_lines]
+        blocks += [{"type": "section", "text": _markdown(slack_escaped(begin))}, *more_blocks]
     return title, lines, blocks
 
 

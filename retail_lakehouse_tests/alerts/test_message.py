@@ -135,9 +135,25 @@ def test_a_digest_names_the_worst_first_and_counts_what_it_leaves_out() -> None:
     lines = message.text.splitlines()
     assert "table_99" in lines[1]
     assert "and 6 more: retail-lakehouse alerts list" in lines
+    for part in (
+        "Begin with retail/table_99:ingest_lag:",
+        "First: retail-lakehouse status",
+        "Page: http://127.0.0.1:3000/assets/retail/table_99?view=checks&checkDetail=ingest_lag",
+        "Runbook: https://docs.example/runbooks/ingest-lag.md",
+    ):
+        assert part in lines
+    shown = json.dumps(message.blocks, ensure_ascii=False)
+    assert "Begin with retail/table_99:ingest_lag:" in shown
+    assert "|Runbook>" in shown
     alerts = message.body["alerts"]
     assert isinstance(alerts, list)
     assert len(alerts) == 21
+
+
+def test_a_digest_of_what_has_recovered_leaves_nothing_to_do() -> None:
+    message = render("abc", [notice(n, Kind.RECOVERED) for n in range(3)], LINKS)
+    assert "First:" not in message.text
+    assert "Begin with" not in message.text
 
 
 def test_a_rehearsal_says_that_nothing_is_wrong() -> None:
