@@ -107,6 +107,18 @@ class Listing:
         return is_silenced(self.silences, incident.name, self.at_ms)
 
 
+def open_names(settings: Settings) -> list[str]:
+    """Names of the open incidents, as a silence's pattern is held against them; makes no file.
+
+    Raises:
+        RecordFileError: the outbox cannot be read.
+    """
+    if not outbox_file(settings.alerts_dir).exists():
+        return []
+    with open_outbox(settings.alerts_dir) as outbox:
+        return sorted(remembered(outbox, None)[0].book.open)
+
+
 def listed(settings: Settings) -> Listing:
     """What stands with the alerts; makes no file.
 

@@ -63,6 +63,7 @@ def silence(
 ) -> None:
     """Tell nobody of matching alerts for a while; what is open then is told after it."""
     from retail_lakehouse.alerts.delivery import now_ms
+    from retail_lakehouse.alerts.listing import open_names
     from retail_lakehouse.alerts.message import moment
     from retail_lakehouse.alerts.silences import add_silence
 
@@ -79,6 +80,11 @@ def silence(
         now_ms(),
     )
     typer.echo(f"Silence {new.id}: {new.pattern} until {moment(new.until_ms)}.")
+    covered = [name for name in open_names(settings) if new.covers(name, new.since_ms)]
+    if covered:
+        typer.echo(f"Open now, and silenced: {', '.join(covered)}.")
+    else:
+        typer.echo("Nothing that `alerts list` shows as open has such a name.")
 
 
 @app.command()
@@ -141,7 +147,7 @@ def _all_take_it(settings: Settings, wished: str | None) -> bool:
     from retail_lakehouse.alerts.desk import links_of
     from retail_lakehouse.alerts.incidents import rehearsal
     from retail_lakehouse.alerts.message import render
-    from retail_lakehouse.alerts.notifiers import notifier_for
+    from retail_lakehouse.alerts.notifiers import attempt, notifier_for
     from retail_lakehouse.alerts.routes import read_routes
 
     routes = read_routes(settings.routes_file)
@@ -154,7 +160,7 @@ def _all_take_it(settings: Settings, wished: str | None) -> bool:
     message = render(notice.id, [notice], links_of(settings), 0, at_ms)
     all_take_it = True
     for route in chosen:
-        outcome = notifier_for(route).send(message)
+        outcome = attempt(notifier_for(route), message)
         all_take_it = all_take_it and outcome.delivered
         told = "delivered" if outcome.delivered else outcome.sentence
         typer.echo(f"{route.name:<20} {route.kind.value:<14} {told}")

@@ -75,6 +75,10 @@ def test_a_silence_is_made_listed_and_ended(tmp_path: Path, routes: Path) -> Non
     code, told = run(tmp_path, "silence", "retail/*", "--for", "2h", "--why", "moving")
     assert code == 0
     assert told.startswith("Silence 1: retail/* until ")
+    assert told.endswith("Nothing that `alerts list` shows as open has such a name.\n")
+    tell(settings_of(tmp_path), [verdict(1)], [verdict(1).name], None, NOW)
+    told = run(tmp_path, "silence", "*:ingest_lag", "--for", "2h", "--why", "moving")[1]
+    assert told.endswith("Open now, and silenced: retail/table_1:ingest_lag.\n")
     assert "moving" in run(tmp_path, "list")[1]
     assert run(tmp_path, "unsilence", "1") == (0, "Silence 1 has ended: retail/*.\n")
     code, told = run(tmp_path, "unsilence", "1")
