@@ -152,7 +152,8 @@ def _what_to_do(notice: Notice, links: Links) -> tuple[list[str], list[dict[str,
     lines: list[str] = []
     blocks: list[dict[str, object]] = []
     if notice.kind in (Kind.OPENED, Kind.STILL_OPEN):
-        meaning, command = alert_for(notice.check).meaning, suggested_command(notice)
+        meaning = alert_for(notice.check).meaning_for(notice.asset)
+        command = suggested_command(notice)
         told = f"*For the planners*: {meaning}\n*First*: `{slack_escaped(command)}`"
         blocks.append({"type": "section", "text": _markdown(told)})
         lines += [f"For the planners: {meaning}", f"First: {command}"]
@@ -206,7 +207,7 @@ def _body(notice: Notice, links: Links) -> dict[str, object]:
         "owner": one_line(notice.owner, _NAME_MOST),
         "title": contract.title,
         "sentence": _sentence(notice),
-        "meaning": contract.meaning,
+        "meaning": contract.meaning_for(notice.asset),
         "command": suggested_command(notice),
         "since_ms": notice.since_ms,
         "at_ms": notice.at_ms,

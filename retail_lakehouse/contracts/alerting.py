@@ -8,6 +8,7 @@ sent (the routes' file).
 from dataclasses import dataclass
 
 from retail_lakehouse.contracts.service_levels import Measure, ServiceLevel, find_level
+from retail_lakehouse.contracts.tables import QUARANTINE_TABLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,13 @@ class AlertContract:
     """For the planners who look at the views."""
     command: str
     """What to run first; `{name}` is the asset's last part, `{job}` the streaming job's name."""
+    of_quarantine: str = ""
+    """The meaning for a quarantine, over which no view is held; the same where it is empty."""
+
+    def meaning_for(self, asset: str) -> str:
+        """What it means to the planners that the check of that asset fails."""
+        is_quarantine = subject_of(asset) in _QUARANTINES
+        return self.of_quarantine if is_quarantine and self.of_quarantine else self.meaning
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +106,7 @@ ALERTS: tuple[AlertContract, ...] = (
         "Views over this table are held: they show what was right before and nothing newer, until "
         "somebody has looked and lets them go.",
         "retail-lakehouse views release {name}",
+        "Every figure is right: only the account of what was refused is short.",
     ),
     AlertContract(
         Measure.UNIQUE_BY_KEY.value,
@@ -173,6 +182,7 @@ ALERTS: tuple[AlertContract, ...] = (
     ),
 )
 
+_QUARANTINES = frozenset(table.name for table in QUARANTINE_TABLES)
 _BY_CHECK = {alert.check: alert for alert in ALERTS}
 
 

@@ -156,6 +156,14 @@ def test_a_digest_of_what_has_recovered_leaves_nothing_to_do() -> None:
     assert "Begin with" not in message.text
 
 
+def test_a_gap_in_a_quarantine_is_not_said_to_hold_views() -> None:
+    for name, held in (("inventory_events", True), ("inventory_events_quarantine", False)):
+        told = notice(check="offsets_contiguous", asset=f"retail_iceberg/retail_db/{name}")
+        message = render("abc", [told], LINKS)
+        assert ("Views over this table are held" in message.text) is held
+        assert ("are held" in json.dumps(message.body)) is held
+
+
 def test_a_rehearsal_says_that_nothing_is_wrong() -> None:
     message = render("abc", [rehearsal(NOW)], LINKS)
     assert "nothing is wrong" in message.title
