@@ -117,10 +117,12 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """Every open incident, and when each check opened lately."""
+    """Every open incident, and when each check opened and was told lately."""
 
     open: Mapping[str, Incident] = field(default_factory=dict)
     opened_ms: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    told_ms: Mapping[str, int] = field(default_factory=dict)
+    """When each was told last, of those that were told lately."""
 
 
 def incident_name(asset: str, check: str) -> str:
@@ -144,6 +146,7 @@ def advance(
     """
     opened = dict(book.open)
     openings = _lately(book.opened_ms, now_ms, pace)
+    told_ms = {name: ms for name, ms in book.told_ms.items() if _is_lately(ms, now_ms, pace)}
     notices: list[Notice] = []
     for each in seen:
         incident = opened.get(each.name)
@@ -156,16 +159,18 @@ def advance(
             before = openings.get(each.name, ())
             openings[each.name] = (*before, now_ms)
             is_flapping = len(before) >= pace.flapping_opened
-            hold_ms = pace.flapping_hold_seconds * 1000 if is_flapping else 0
+            last_ms = told_ms.get(each.name) if is_flapping else None
+            due_ms = _first_due(last_ms, now_ms, pace)
             # A verdict cannot be from later than now, whatever the other's clock says.
             since_ms = min(each.at_ms, now_ms)
-            incident = _incident(each, since_ms, now_ms + hold_ms)
+            incident = _incident(each, since_ms, due_ms)
         elif each.severity.rank > incident.severity.rank:
             incident = replace(incident, due_ms=_due_as_worse(incident, each, now_ms, pace))
         incident = replace(incident, severity=each.severity, sentence=each.sentence)
         if incident.due_ms <= now_ms and not is_silenced(each.name):
             times = len(openings.get(each.name, ()))
             notices.append(_telling(incident, each, now_ms, times, pace))
+            told_ms[each.name] = now_ms
             steps = pace.reminders_seconds
             wait_ms = steps[min(incident.told, len(steps) - 1)] * 1000
             incident = replace(
@@ -179,7 +184,7 @@ def advance(
     for name in [name for name in opened if name not in known]:
         gone = "The check is not part of the platform any more."
         notices += _recovery(opened.pop(name), gone, now_ms)
-    return Book(opened, openings), notices
+    return Book(opened, openings, told_ms), notices
 
 
 def rehearsal(now_ms: int) -> Notice:
@@ -201,6 +206,7 @@ def book_to_json(book: Book) -> dict[str, object]:
     return {
         "open": [asdict(incident) for incident in book.open.values()],
         "opened_ms": {name: list(times) for name, times in book.opened_ms.items()},
+        "told_ms": dict(book.told_ms),
     }
 
 
@@ -217,9 +223,11 @@ def book_from_json(raw: Mapping[str, object]) -> Book:
         worst = Severity(told.pop("worst", severity))
         incidents.append(Incident(severity=severity, worst=worst, **told))
     times = json.loads(json.dumps(raw["opened_ms"]))
+    told_ms = json.loads(json.dumps(raw.get("told_ms", {})))
     return Book(
         {incident.name: incident for incident in incidents},
         {str(name): tuple(int(ms) for ms in each) for name, each in times.items()},
+        {str(name): int(ms) for name, ms in told_ms.items()},
     )
 
 
@@ -237,6 +245,17 @@ def _incident(seen: Seen, since_ms: int, due_ms: int) -> Incident:
 
 def _worse(one: Severity, other: Severity) -> Severity:
     return max(one, other, key=lambda each: each.rank)
+
+
+def _first_due(told_ms: int | None, now_ms: int, pace: AlertPace) -> int:
+    """At once, unless it was told at `told_ms` and fails and passes by turns.
+
+    Then it has to stay failed for long enough, or nobody to have heard of it for a whole window.
+    """
+    if told_ms is None:
+        return now_ms
+    again_ms = told_ms + pace.flapping_window_seconds * 1000
+    return min(again_ms, now_ms + pace.flapping_hold_seconds * 1000)
 
 
 def _due_as_worse(incident: Incident, seen: Seen, now_ms: int, pace: AlertPace) -> int:
@@ -290,10 +309,14 @@ def _recovery(incident: Incident, sentence: str, now_ms: int) -> list[Notice]:
 def _lately(
     opened_ms: Mapping[str, tuple[int, ...]], now_ms: int, pace: AlertPace
 ) -> dict[str, tuple[int, ...]]:
-    """Without what is older than the window, or from a clock that has been set back since."""
-    window_ms = pace.flapping_window_seconds * 1000
+    """Without what is not of the window any more."""
     kept = {
-        name: tuple(ms for ms in times if 0 <= now_ms - ms < window_ms)
+        name: tuple(ms for ms in times if _is_lately(ms, now_ms, pace))
         for name, times in opened_ms.items()
     }
     return {name: times for name, times in kept.items() if times}
+
+
+def _is_lately(ms: int, now_ms: int, pace: AlertPace) -> bool:
+    """Whether it is of the last window; nothing is that a clock told which was set back since."""
+    return 0 <= now_ms - ms < pace.flapping_window_seconds * 1000

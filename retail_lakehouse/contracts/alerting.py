@@ -43,7 +43,7 @@ class AlertPace:
     window_seconds: int = 60
     flapping_opened: int = 3
     """After so many openings within `flapping_window_seconds` a check must stay failed for
-    `flapping_hold_seconds` before it is told again."""
+    `flapping_hold_seconds` before it is told again; once a window it is told in any case."""
     flapping_window_seconds: int = 60 * 60
     flapping_hold_seconds: int = 15 * 60
     longest_silence_seconds: int = 30 * 24 * 60 * 60

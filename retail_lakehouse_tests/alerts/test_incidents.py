@@ -140,6 +140,17 @@ def test_a_check_that_fails_and_passes_by_turns_goes_quiet_and_is_told_when_it_s
     assert len(told) == 7
 
 
+def test_a_check_that_fails_and_passes_by_turns_all_day_is_told_once_an_hour() -> None:
+    memory, told = AlertMemory(), []
+    for turn in range(6 * 60):
+        at = NOW + turn * MINUTE
+        memory, messages = look(memory, [verdict(passed=bool(turn % 2), at_ms=at)], at)
+        told += [(kind, turn) for kind in kinds(messages)]
+    opened = [turn for kind, turn in told if kind is Kind.OPENED]
+    assert opened == [0, 2, 4, 64, 124, 184, 244, 304]
+    assert [turn for kind, turn in told if kind is Kind.RECOVERED] == [turn + 1 for turn in opened]
+
+
 def test_a_storm_is_one_digest_and_later_ones_of_the_same_minute_wait_for_the_next() -> None:
     storm = [verdict(number) for number in range(8)]
     memory, messages = look(AlertMemory(), storm, NOW)
