@@ -7,12 +7,13 @@ without markup.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from retail_lakehouse.alerts.incidents import Kind, Notice
+from retail_lakehouse.alerts.incidents import Figure, Kind, Notice
 from retail_lakehouse.alerts.redact import one_line, without_secrets
 from retail_lakehouse.contracts.alerting import alert_for, subject_of
 from retail_lakehouse.contracts.service_levels import CONTROL_PLANE, Severity, runbook_of
@@ -212,14 +213,19 @@ def _body(notice: Notice, links: Links) -> dict[str, object]:
         "since_ms": notice.since_ms,
         "at_ms": notice.at_ms,
         "told_before": notice.told,
-        "figures": {
-            name: one_line(without_secrets(value), _NAME_MOST) if isinstance(value, str) else value
-            for name, value in notice.figures.items()
-        },
+        "figures": {name: _figure(value) for name, value in notice.figures.items()},
         "snapshot": one_line(notice.snapshot, _NAME_MOST),
         "page": links.asset(notice),
         "runbook": links.runbook(notice),
     }
+
+
+def _figure(value: Figure) -> Figure:
+    if isinstance(value, str):
+        return one_line(without_secrets(value), _NAME_MOST)
+    # NaN and infinity are no JSON: a receiver would refuse the whole message for them.
+    is_number = not isinstance(value, float) or math.isfinite(value)
+    return value if is_number else str(value)
 
 
 def _sentence(notice: Notice) -> str:

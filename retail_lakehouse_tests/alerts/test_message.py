@@ -1,9 +1,10 @@
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
-from retail_lakehouse.alerts.incidents import Kind, rehearsal
+from retail_lakehouse.alerts.incidents import Figure, Kind, rehearsal
 from retail_lakehouse.alerts.message import DIGEST_MOST, Links, render, slack_escaped
 from retail_lakehouse.alerts.redact import HIDDEN, one_line, without_secrets
 from retail_lakehouse.contracts.alerting import ALERTS, AlertContract
@@ -162,6 +163,13 @@ def test_a_gap_in_a_quarantine_is_not_said_to_hold_views() -> None:
         message = render("abc", [told], LINKS)
         assert ("Views over this table are held" in message.text) is held
         assert ("are held" in json.dumps(message.body)) is held
+
+
+def test_a_figure_that_is_none_keeps_no_message_from_being_json() -> None:
+    figures: dict[str, Figure] = {"a": float("nan"), "b": float("inf"), "c": 1.5, "d": 7, "e": "x"}
+    message = render("abc", [replace(notice(), figures=figures)], LINKS)
+    (alert,) = json.loads(json.dumps(message.body, allow_nan=False))["alerts"]
+    assert alert["figures"] == {"a": "nan", "b": "inf", "c": 1.5, "d": 7, "e": "x"}
 
 
 def test_a_rehearsal_says_that_nothing_is_wrong() -> None:
