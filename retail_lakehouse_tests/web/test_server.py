@@ -33,6 +33,10 @@ from retail_lakehouse.settings import Settings
 pytestmark = pytest.mark.stack
 
 START_SECONDS = 120
+READ_LOGS = (
+    'subscription { pipelineRunLogs(runId: "none") { __typename '
+    "... on PipelineRunLogsSubscriptionFailure { message } } }"
+)
 SWITCH_ON = (
     'mutation { startSensor(sensorSelector: {repositoryLocationName: "retail_lakehouse", '
     'repositoryName: "__repository__", sensorName: "watch_stream"}) { __typename } }'
@@ -216,6 +220,12 @@ def test_the_pages_subscription_is_acknowledged(server: Server, with_origin: boo
     assert "PipelineRunLogsSubscriptionFailure" in json.dumps(subscribed)
 
 
+def test_no_websocket_executes_a_mutation(server: Server) -> None:
+    _, told = _subscribe(server, {}, f"http://{server.host}", SWITCH_ON)
+    assert told["type"] == "error"
+    assert "startSensor" in json.dumps(told["payload"])
+
+
 def test_no_process_of_it_listens_but_on_loopback_and_the_code_server_on_no_port(
     server: Server,
 ) -> None:
@@ -263,7 +273,7 @@ def test_who_only_looks_changes_nothing(read_only: Server) -> None:
 
 
 def _subscribe(
-    server: Server, headers: dict[str, str], origin: str | None
+    server: Server, headers: dict[str, str], origin: str | None, query: str = READ_LOGS
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The answers to a subscription's first two messages."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
@@ -277,10 +287,6 @@ def _subscribe(
         ) as page:
             page.send(json.dumps({"type": "connection_init", "payload": {}}))
             acknowledged = json.loads(page.recv(timeout=20))
-            query = (
-                'subscription { pipelineRunLogs(runId: "none") { __typename '
-                "... on PipelineRunLogsSubscriptionFailure { message } } }"
-            )
             start = {"id": "1", "type": "start", "payload": {"query": query}}
             page.send(json.dumps(start))
             return acknowledged, json.loads(page.recv(timeout=20))
