@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from retail_lakehouse.contracts.events import EventContract
-from retail_lakehouse.contracts.tables import event_table, quarantine_table
+from retail_lakehouse.contracts.tables import TableContract, event_table, quarantine_table
 from retail_lakehouse.local.duckdb_extensions import iceberg_reader
 from retail_lakehouse.local.erasures import ErasedSums, Erasure, ErasureJournal
 from retail_lakehouse.local.verify.tables import TableSide, prepare
@@ -93,11 +93,12 @@ def _erase(
     ):
         if entry is not None:
             journal.intend(entry)
-    erased = []
-    for table in eraser.erase(_now_ms, carry_mark=True):
-        journal.settle(erasure_id, table.table.rpartition(".")[2])
-        erased.append(table)
-    return erased
+
+    def settle(table: TableContract) -> None:
+        # Before the cleaning, which may fail: of backfilled rows no place could tell afterwards.
+        journal.settle(erasure_id, table.name)
+
+    return list(eraser.erase(_now_ms, carry_mark=True, deleted=settle))
 
 
 def _entry(
@@ -105,7 +106,7 @@ def _entry(
 ) -> Erasure | None:
     if not found.places:
         return None
-    places = {(p, o) for p, o in found.places if p is not None and o is not None}
+    places = {place for place in found.places if place is not None}
     sums, after_first = ({}, 0) if customer is None else _sums(settings, event, customer)
     return Erasure(
         erasure_id=erasure_id,

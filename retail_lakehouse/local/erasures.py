@@ -14,10 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-_FOLDER, _FILE = "erasures", "journal.json"
+from retail_lakehouse.maintenance.places import Place
 
-Place = tuple[int, int]
-"""Partition and offset."""
+_FOLDER, _FILE = "erasures", "journal.json"
 
 
 class ErasureJournalError(RuntimeError):
@@ -120,7 +119,10 @@ def _erasure(raw: Mapping[str, Any]) -> Erasure:
         topic=str(raw["topic"]),
         table=str(raw["table"]),
         at_ms=int(raw["at_ms"]),
-        places=tuple((int(partition), int(offset)) for partition, offset in raw["places"]),
+        places=tuple(
+            Place(str(topic_id), int(partition), int(offset), int(broker_ms))
+            for topic_id, partition, offset, broker_ms in raw["places"]
+        ),
         sums={origin: ErasedSums(**sums) for origin, sums in raw["sums"].items()},
         after_first=int(raw["after_first"]),
         done=bool(raw["done"]),

@@ -1,7 +1,7 @@
 """Erasing one customer: the rows deleted, the files that held them rewritten.
 
 Here: what happens in the tables, by Spark. Not here: asking, the lease, the account for `verify`
-(`local/erasure.py`), the views.
+(`local/erase.py`), the views.
 
 A delete in these tables is merge-on-read: it writes position deletes beside the data files, which
 still hold the rows. The cleaning rewrites those files without them and drops the delete files, and
@@ -11,7 +11,7 @@ snapshots that still name it, after their retention.
 
 import logging
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,9 @@ from retail_lakehouse.contracts.events import CUSTOMER_ID_FIELD, EVENTS, EventCo
 from retail_lakehouse.contracts.mark import Mark, MarkKind
 from retail_lakehouse.contracts.tables import TableContract, event_table, quarantine_table
 from retail_lakehouse.maintenance.compaction import Compaction
+from retail_lakehouse.maintenance.places import Place
 from retail_lakehouse.maintenance.statements import statement
-from retail_lakehouse.streaming.iceberg import JobTable
+from retail_lakehouse.streaming.iceberg import JobTable, java_words
 from retail_lakehouse.streaming.progress import ENGINE
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DELETE_ATTEMPTS = 5
+TAKES_ROWS = frozenset({"delete", "overwrite"})
+"""Operations of snapshots that take rows away; in these tables only an erasure does."""
 _WORD = "A-Za-z0-9_-"
 _LONGEST_ID = 256
 
@@ -39,10 +42,10 @@ class ErasureError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Where one table has the customer: coordinates, None where the row was backfilled."""
+    """Where one table has the customer; None for each row that was backfilled."""
 
     contract: TableContract
-    places: tuple[tuple[int | None, int | None], ...]
+    places: tuple[Place | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,23 +114,34 @@ class Eraser:
         """Where event table and quarantine have the customer."""
         return self._found(self.rows, "find_rows"), self._found(self.quarantine, "find_quarantined")
 
-    def erase(self, now_ms: Any, *, carry_mark: bool) -> Iterator[TableErasure]:
-        """Deletes and cleans, table by table; `now_ms` is a clock.
+    def erase(
+        self,
+        now_ms: Callable[[], int],
+        *,
+        carry_mark: bool,
+        deleted: Callable[[TableContract], None] = lambda _: None,
+    ) -> Iterator[TableErasure]:
+        """Deletes and cleans, table by table, and ends what an interrupted erasure left.
 
         Args:
-            now_ms: epoch milliseconds, called after each table.
+            now_ms: a clock, epoch milliseconds, called after each table.
             carry_mark: commit the last mark once more, without rows: the snapshot of the one before
                 names files that hold the customer, and the last mark never expires. Only a holder
                 of the topic's lock may.
+            deleted: told of a table as soon as its delete is committed.
 
         Raises:
-            ErasureError: other commits came before each attempt of the delete.
+            ErasureError: the delete failed, or other commits came before each attempt; or the rows
+                are deleted, and what names them in manifests is not cleaned.
             CompactionFailedError, CompactionRefusedError, CompactionUncertainError: the rows are
                 deleted, but not cleaned.
         """
         # The quarantine first: an interrupted erasure then still finds the rows to count.
         for table, name in ((self.quarantine, "quarantined"), (self.rows, "rows")):
-            rows, delete_files = self._delete(table, f"delete_{name}", f"find_{name}")
+            rows = delete_files = 0
+            if self._found(table, f"find_{name}").places:
+                rows, delete_files = self._delete(table, f"delete_{name}")
+                deleted(table.contract)
             yield self._clean(table, rows, delete_files, now_ms, carry_mark)
 
     def _arguments(self) -> dict[str, str]:
@@ -140,43 +154,51 @@ class Eraser:
 
     def _found(self, table: JobTable, find: str) -> Found:
         rows = self._spark.sql(statement(find, table=table.name), args=self._arguments())
-        return Found(table.contract, tuple((row[0], row[1]) for row in rows.collect()))
+        return Found(table.contract, tuple(_place(*row) for row in rows.collect()))
 
-    def _delete(self, table: JobTable, delete: str, find: str) -> tuple[int, int]:
+    def _delete(self, table: JobTable, delete: str) -> tuple[int, int]:
         """Rows deleted, and position delete files written for them."""
         from py4j.protocol import Py4JJavaError
+        from pyspark.errors import PySparkException
 
-        if not self._found(table, find).places:
-            return 0, 0
+        before = table.current_snapshot_id()
         for attempt in range(DELETE_ATTEMPTS):
             try:
                 self._spark.sql(statement(delete, table=table.name), args=self._arguments())
-            except Py4JJavaError as error:
-                told = str(error.java_exception.getMessage()).partition("\n")[0]
+            except (Py4JJavaError, PySparkException) as error:
+                told = java_words(error)
                 if "ValidationException" not in str(error) or attempt == DELETE_ATTEMPTS - 1:
-                    raise ErasureError(
-                        f"Deleting from {table.name} failed: {told}. Nothing of it was deleted. "
-                        "Erase again; beside a job that cannot yield (on AWS) it may take some "
-                        "attempts, or stop that job first."
-                    ) from error
+                    raise ErasureError(_delete_failed(table.name, told, str(error))) from error
                 logger.warning("Another commit came before the delete (%s); again.", told)
                 continue
             break
-        summary = table.load().currentSnapshot().summary()
-        deleted = int(summary.get("added-position-deletes") or 0)
-        dropped = int(summary.get("deleted-records") or 0)
-        return deleted + dropped, int(summary.get("added-delete-files") or 0)
+        return _taken_since(table, before)
 
     def _clean(
-        self, table: JobTable, rows: int, delete_files: int, now_ms: Any, carry_mark: bool
+        self,
+        table: JobTable,
+        rows: int,
+        delete_files: int,
+        now_ms: Callable[[], int],
+        carry_mark: bool,
     ) -> TableErasure:
+        from py4j.protocol import Py4JJavaError
+        from pyspark.errors import PySparkException
+
         compaction = Compaction(self._spark, self._catalog, table.contract, self._run_id)
         report = compaction.clean_deletes()
-        if rows:
-            self._rewrite_manifests(table)
-            mark = table.last_mark()
-            if carry_mark and mark is not None:
-                self._carry(table, mark, now_ms())
+        if rows or _ends_with_a_delete(table):
+            try:
+                self._rewrite_manifests(table)
+                mark = table.last_mark()
+                if carry_mark and mark is not None:
+                    self._carry(table, mark, now_ms())
+            except (Py4JJavaError, PySparkException) as error:
+                raise ErasureError(
+                    f"The customer's rows are deleted from {table.name}, but its metadata was not "
+                    f"written anew ({java_words(error)}): it may still name the customer, and "
+                    "files that hold the rows would stay. Erase again; it goes on from here."
+                ) from error
         return TableErasure(
             table=table.contract.qualified_name,
             rows=rows,
@@ -187,12 +209,12 @@ class Eraser:
         )
 
     def _rewrite_manifests(self, table: JobTable) -> None:
-        """Drops what manifests still say of files that are gone, their bounds included."""
-        jvm: Any = self._spark._jvm
-        loaded = table.load()
-        actions = jvm.org.apache.iceberg.spark.actions.SparkActions.get(self._spark._jsparkSession)
-        for spec_id in list(loaded.specs().keySet()):
-            actions.rewriteManifests(table.load()).specId(int(spec_id)).execute()
+        """Drops what manifests still say of files that are gone, their bounds included.
+
+        Iceberg's own Spark action leaves a manifest alone that is the only one of its partition
+        spec, whatever gone files it names.
+        """
+        table.load().rewriteManifests().clusterBy(_one_cluster(self._spark)).commit()
 
     def _carry(self, table: JobTable, mark: Mark, at_ms: int) -> None:
         carried = mark.carried(
@@ -206,6 +228,61 @@ class Eraser:
         table.append(nothing, carried, table.landing_spec_id())
 
 
-def total_rows(erasures: Sequence[TableErasure]) -> int:
-    """Rows and records that were erased in all."""
-    return sum(each.rows for each in erasures)
+def _place(
+    topic_id: str | None, partition: int | None, offset: int | None, broker_ms: int | None
+) -> Place | None:
+    if topic_id is None or partition is None or offset is None or broker_ms is None:
+        return None
+    return Place(topic_id, partition, offset, broker_ms)
+
+
+def _delete_failed(table: str, told: str, error: str) -> str:
+    became = (
+        "The catalog did not say whether it is deleted."
+        if "CommitStateUnknownException" in error
+        else "Nothing of it was deleted."
+    )
+    return (
+        f"Deleting from {table} failed: {told}. {became} Erase again; beside a job that cannot "
+        "yield (on AWS) it may take some attempts, or stop that job first."
+    )
+
+
+def _taken_since(table: JobTable, before: int | None) -> tuple[int, int]:
+    """Rows that the delete since the snapshot `before` took, and delete files that it wrote.
+
+    A compaction takes no lock: its commit may have come on top already.
+    """
+    loaded = table.load()
+    snapshot = loaded.currentSnapshot()
+    while snapshot is not None and int(snapshot.snapshotId()) != before:
+        if str(snapshot.operation()) in TAKES_ROWS:
+            summary = snapshot.summary()
+            taken = int(summary.get("added-position-deletes") or 0)
+            dropped = int(summary.get("deleted-records") or 0)
+            return taken + dropped, int(summary.get("added-delete-files") or 0)
+        parent = snapshot.parentId()
+        snapshot = None if parent is None else loaded.snapshot(parent)
+    return 0, 0
+
+
+def _ends_with_a_delete(table: JobTable) -> bool:
+    """Whether rows were taken since the last mark: an erasure that did not come to its end."""
+    for facts in table.snapshots_back():
+        if facts.mark is not None:
+            return False
+        if facts.operation in TAKES_ROWS:
+            return True
+    return False
+
+
+def _one_cluster(spark: "SparkSession") -> Any:
+    """A Java function that gives every data file the same key, made without a call back to here."""
+    jvm: Any = spark._jvm
+    handles = jvm.java.lang.invoke.MethodHandles
+    any_object = jvm.java.lang.Class.forName("java.lang.Object")
+    parameters = jvm.java.util.ArrayList()
+    parameters.add(any_object)
+    constant = handles.dropArguments(handles.constant(any_object, "all"), 0, parameters)
+    function = jvm.java.lang.Class.forName("java.util.function.Function")
+    return jvm.java.lang.invoke.MethodHandleProxies.asInterfaceInstance(function, constant)

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from retail_lakehouse.contracts.canonical import HASH_MODULUS
 from retail_lakehouse.contracts.events import EventContract
 from retail_lakehouse.contracts.tables import event_table, quarantine_table
-from retail_lakehouse.local.erasures import ErasedSums, Erasure, ErasureJournal, Place
+from retail_lakehouse.local.erasures import ErasedSums, Erasure, ErasureJournal
 from retail_lakehouse.local.ledger_totals import COORDINATE_MODULUS
 from retail_lakehouse.local.verify.tables import TableSide
+from retail_lakehouse.maintenance.places import Place
 
 NOTHING = ErasedSums()
 

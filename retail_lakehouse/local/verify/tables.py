@@ -17,6 +17,7 @@ from retail_lakehouse.contracts.events import EventContract
 from retail_lakehouse.contracts.fields import Field, Kind
 from retail_lakehouse.contracts.reasons import PRECEDENCE
 from retail_lakehouse.local.ledger_totals import COORDINATE_MODULUS
+from retail_lakehouse.maintenance.places import Place
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -99,8 +100,8 @@ class TableSide:
             return 0
         return int(self._one(_statement("after_first", source="customer_rows"))[0])
 
-    def places_present(self, places: Sequence[tuple[int, int]], is_quarantine: bool) -> int:
-        """How many of these partitions and offsets one of the two tables has."""
+    def places_present(self, places: Sequence[Place], is_quarantine: bool) -> int:
+        """How many of these places one of the two tables has."""
         import pyarrow as pa
 
         table = self._bad if is_quarantine else self._rows
@@ -108,8 +109,10 @@ class TableSide:
             return 0
         relation = pa.table(
             {
-                "kafka_partition": pa.array([partition for partition, _ in places], pa.int32()),
-                "kafka_offset": pa.array([offset for _, offset in places], pa.int64()),
+                "kafka_topic_id": pa.array([each.topic_id for each in places], pa.string()),
+                "kafka_partition": pa.array([each.partition for each in places], pa.int32()),
+                "kafka_offset": pa.array([each.offset for each in places], pa.int64()),
+                "broker_ms": pa.array([each.broker_ms for each in places], pa.int64()),
             }
         )
         self._connection.register("erased_places", relation)

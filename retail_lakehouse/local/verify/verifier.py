@@ -18,6 +18,7 @@ from retail_lakehouse.kafka.admin import describe_topics
 from retail_lakehouse.local.duckdb_extensions import iceberg_reader
 from retail_lakehouse.local.erasures import ErasureJournal
 from retail_lakehouse.local.ledger import Ledger
+from retail_lakehouse.local.ledger_state import LedgerTopic
 from retail_lakehouse.local.ledger_totals import COORDINATE_MODULUS, RecordKind
 from retail_lakehouse.local.simulator.options import LEDGER_FOLDER
 from retail_lakehouse.local.simulator.resolution import (
@@ -181,11 +182,11 @@ def _checks(
 ) -> Iterator[Check]:
     topic = event.topic
     totals = ledger.totals(topic)
-    begin = next(each.begin for each in ledger.topics if each.name == topic)
+    known = next(each for each in ledger.topics if each.name == topic)
     rows = catalog.load_table(event_table(event).identifier)
     mark = last_mark(rows)
     total = mark.total if mark else Counts()
-    in_topic = sum(end.values()) - sum(begin.values())
+    in_topic = sum(end.values()) - sum(known.begin.values())
     yield equal(topic, "records acknowledged, and in the topic", totals.acknowledged, in_topic)
     yield equal(topic, "deliveries still unresolved", 0, ledger.unresolved(topic))
     yield equal(
@@ -225,7 +226,7 @@ def _checks(
     yield from _backfill_checks(topic, ledger, backfilled)
     after_first = side.rows_after_first() + erased.after_first
     yield from _past_horizon_checks(topic, totals.copies_past_horizon, total, after_first)
-    yield from _quarantine_checks(topic, ledger, side, erased)
+    yield from _quarantine_checks(known, ledger, side, erased)
     yield from _replay_checks(topic, side)
 
 
@@ -276,23 +277,24 @@ def _including(erased: Erased) -> str:
 
 
 def _quarantine_checks(
-    topic: str, ledger: Ledger, side: TableSide, erased: Erased
+    known: LedgerTopic, ledger: Ledger, side: TableSide, erased: Erased
 ) -> Iterator[Check]:
+    topic = known.name
     expected = ledger.coordinates(topic)
-    if erased.quarantined:
+    # The ledger knows nothing of an earlier topic of this name, whose offsets were the same.
+    gone = {(p.partition, p.offset) for p in erased.quarantined if p.topic_id == known.topic_id}
+    if gone:
         is_erased = np.array(
             [
-                place in erased.quarantined
+                place in gone
                 for place in zip(
                     expected["partition"].tolist(), expected["offset"].tolist(), strict=True
                 )
             ],
             dtype=np.bool_,
         )
-        known = int(np.count_nonzero(is_erased))
-        yield equal(
-            topic, "erased from quarantine, and to be there", len(erased.quarantined), known
-        )
+        found_there = int(np.count_nonzero(is_erased))
+        yield equal(topic, "erased from quarantine, and to be there", len(gone), found_there)
         expected = expected[~is_erased]
     found = side.quarantine(expected)
     yield equal(topic, "coordinates to quarantine, and in it", len(expected), found.coordinates)

@@ -126,7 +126,7 @@ def _land(
         bad.append(
             {
                 "kafka_topic": event.topic,
-                "kafka_topic_id": "id",
+                "kafka_topic_id": f"id-of-{event.name}",
                 "kafka_partition": partition,
                 "kafka_offset": offset,
                 "kafka_timestamp": moment,
@@ -171,7 +171,7 @@ def _land(
     for name, values in (
         ("kafka_partition", [partition for partition, _ in places]),
         ("kafka_offset", [offset for _, offset in places]),
-        ("kafka_topic_id", ["id"] * len(places)),
+        ("kafka_topic_id", [f"id-of-{event.name}"] * len(places)),
         ("kafka_timestamp", [moment] * len(places)),
     ):
         at = rows.schema.get_field_index(name)

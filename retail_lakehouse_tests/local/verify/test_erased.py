@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +16,10 @@ from retail_lakehouse.contracts.events import CLICKSTREAM
 from retail_lakehouse.contracts.tables import event_table, quarantine_table
 from retail_lakehouse.local.duckdb_extensions import iceberg_reader
 from retail_lakehouse.local.erasures import ErasedSums, Erasure, ErasureJournal
+from retail_lakehouse.local.verify.erased import Erased, erased_from
 from retail_lakehouse.local.verify.tables import TableSide, prepare
 from retail_lakehouse.maintenance.erasure import mention
+from retail_lakehouse.maintenance.places import Place
 from retail_lakehouse_tests.local.verify.lake import Lake, Rows, new_lake
 
 ROWS, BAD = event_table(CLICKSTREAM), quarantine_table(CLICKSTREAM)
@@ -38,23 +43,35 @@ def _customer(lake: Lake) -> str:
     return str(counted.most_common(1)[0][0])
 
 
-def _intend(lake: Lake, customer: str) -> ErasureJournal:
-    """Writes the account as an erasure does, without its delete."""
+def _place(row: Mapping[str, Any]) -> Place:
+    broker_ms = round(row["kafka_timestamp"].replace(tzinfo=UTC).timestamp() * 1000)
+    return Place(row["kafka_topic_id"], row["kafka_partition"], row["kafka_offset"], broker_ms)
+
+
+@contextmanager
+def _side(lake: Lake) -> Iterator[TableSide]:
     with iceberg_reader(500, lake.ledger.folder / "spill") as connection:
         prepare(connection)
-        side = TableSide(
+        yield TableSide(
             connection,
             CLICKSTREAM,
             lake.catalog.load_table(ROWS.identifier),
             lake.catalog.load_table(BAD.identifier),
         )
+
+
+def _erased(lake: Lake) -> Erased:
+    """What `verify` counts as erased."""
+    with _side(lake) as side:
+        return erased_from(CLICKSTREAM, side, ErasureJournal(lake.ledger.folder.parent))
+
+
+def _intend(lake: Lake, customer: str) -> ErasureJournal:
+    """Writes the account as an erasure does, without its delete."""
+    with _side(lake) as side:
         sums = side.customer_sums(customer, mention(customer))
         after_first = side.customer_rows_after_first()
-    places = tuple(
-        (row["kafka_partition"], row["kafka_offset"])
-        for row in _rows(lake)
-        if row["customer_id"] == customer
-    )
+    places = tuple(_place(row) for row in _rows(lake) if row["customer_id"] == customer)
     journal = ErasureJournal(lake.ledger.folder.parent)
     told = {o: ErasedSums(s.rows, s.content_hash, s.coordinate_hash) for o, s in sums.items()}
     journal.intend(Erasure("e", CLICKSTREAM.topic, ROWS.name, 1, places, told, after_first))
@@ -125,19 +142,41 @@ def test_erased_rows_that_are_there_again_fail(lake: Lake) -> None:
 
 def test_erased_quarantined_records_are_not_missed_and_others_are(lake: Lake) -> None:
     rows = lake.catalog.load_table(BAD.identifier).scan().to_arrow().to_pylist()
-    places = sorted({(row["kafka_partition"], row["kafka_offset"]) for row in rows})
+    places = sorted({_place(row) for row in rows})
     journal = ErasureJournal(lake.ledger.folder.parent)
     journal.intend(Erasure("e", CLICKSTREAM.topic, BAD.name, 1, tuple(places[:2]), {}))
+    # Of an earlier topic of the name, whose offsets the ledger's own topic has given out again.
+    earlier = tuple(place._replace(topic_id="earlier") for place in places[1:4])
+    journal.intend(Erasure("earlier", CLICKSTREAM.topic, BAD.name, 1, earlier, {}))
+    journal.settle("earlier", BAD.name)
 
     def without(count: int) -> None:
         kept = set(places[count:])
         lake.rewrite(
-            CLICKSTREAM,
-            lambda found: [r for r in found if (r["kafka_partition"], r["kafka_offset"]) in kept],
-            quarantine=True,
+            CLICKSTREAM, lambda found: [r for r in found if _place(r) in kept], quarantine=True
         )
 
     without(2)
     assert lake.failed() == []
     without(3)
     assert any("missing in quarantine" in line for line in lake.failed())
+
+
+def test_another_record_at_an_erased_offset_is_not_the_erased_one(lake: Lake) -> None:
+    customer = _customer(lake)
+    # Killed behind its delete: whether it came to be is asked of the table alone.
+    _intend(lake, customer)
+
+    def given_out_again(rows: Rows) -> Rows:
+        theirs = [row for row in rows if row["customer_id"] == customer]
+        others = [row for row in rows if row["customer_id"] != customer]
+        half = len(theirs) // 2
+        assert half
+        later = timedelta(milliseconds=1)
+        made_again = [row | {"kafka_topic_id": "made again"} for row in theirs[:half]]
+        lost = [row | {"kafka_timestamp": row["kafka_timestamp"] + later} for row in theirs[half:]]
+        return [*others, *made_again, *lost]
+
+    lake.rewrite(CLICKSTREAM, given_out_again)
+    erased = _erased(lake)
+    assert (erased.erasures, erased.came_back) == (1, 0)
