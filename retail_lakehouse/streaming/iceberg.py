@@ -23,9 +23,10 @@ class TableNotReadyError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotFacts:
-    """One snapshot of the main branch: its id, operation and mark."""
+    """One snapshot of the main branch: its id, operation, mark, and when it was committed."""
 
     snapshot_id: int
+    committed_ms: int
     operation: str
     mark: Mark | None
 
@@ -87,16 +88,16 @@ class JobTable:
         """The newest mark on the main branch."""
         return next((facts.mark for facts in self.snapshots_back() if facts.mark), None)
 
-    def _depth_of_last_mark(self) -> int:
-        """Snapshots from the current one back to the last mark, both counted; 0 without a mark.
+    def _depth_of_last_mark(self) -> tuple[int, int | None]:
+        """Snapshots from the current one back to the last mark, both counted, and its time (ms).
 
-        Compaction commits carry no mark: were the last one expired behind them, the topic would
-        be read again from its beginning.
+        0 and None without a mark. Compaction commits carry no mark: were the last one expired
+        behind them, the topic would be read again from its beginning.
         """
         for depth, facts in enumerate(self.snapshots_back(), start=1):
             if facts.mark is not None:
-                return depth
-        return 0
+                return depth, facts.committed_ms
+        return 0, None
 
     def current_snapshot_id(self) -> int | None:
         """Id of the current snapshot; None for a table without one."""
@@ -143,10 +144,14 @@ class JobTable:
         have opened it (https://iceberg.apache.org/docs/latest/maintenance/).
         """
         table = self.load()
+        depth, marked_ms = self._depth_of_last_mark()
+        cutoff_ms = _cutoff_ms(table, older_than_ms)
         (
             table.expireSnapshots()
-            .expireOlderThan(_cutoff_ms(table, older_than_ms))
-            .retainLast(max(keep_at_least, self._depth_of_last_mark()))
+            # Time and number: compactions may commit before this does, and Iceberg counts from the
+            # snapshot that is current then.
+            .expireOlderThan(cutoff_ms if marked_ms is None else min(cutoff_ms, marked_ms))
+            .retainLast(max(keep_at_least, depth))
             .cleanExpiredFiles(True)
             .commit()
         )
@@ -186,6 +191,7 @@ def _facts(snapshot: Any) -> SnapshotFacts:
     text = snapshot.summary().get(SUMMARY_KEY)
     return SnapshotFacts(
         snapshot_id=int(snapshot.snapshotId()),
+        committed_ms=int(snapshot.timestampMillis()),
         operation=str(snapshot.operation()),
         mark=None if text is None else Mark.from_summary({SUMMARY_KEY: str(text)}),
     )

@@ -1,16 +1,18 @@
 """Rules of expiry: what somebody may still be reading stays, however long ago it was committed."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from retail_lakehouse.contracts.fields import Column, Kind
 from retail_lakehouse.contracts.tables import TableContract
 from retail_lakehouse.settings import Settings
+from retail_lakehouse.streaming import iceberg
 from retail_lakehouse.streaming.iceberg import JobTable, TableNotReadyError, current_at
 from retail_lakehouse.tables.append import append_marked
 from retail_lakehouse.tables.catalog import open_catalog
 from retail_lakehouse.tables.evolve import ensure_tables
+from retail_lakehouse.tables.marks import last_mark
 from retail_lakehouse.tables.schema import arrow_schema
 from retail_lakehouse_tests.contracts.test_mark import example_mark
 
@@ -67,6 +69,41 @@ def test_the_snapshot_that_was_current_when_the_retention_began_is_kept(
     assert list(left()) == [second, third, fourth]
     table.expire(committed_ms[fourth] - 1, keep_at_least=1)
     assert list(left()) == [third, fourth]
+
+
+@pytest.mark.stack
+def test_the_last_mark_outlives_compactions_that_commit_while_an_expiry_is_under_way(
+    spark: "SparkSession", spark_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow as pa
+
+    catalog = open_catalog(spark_settings)
+    ensure_tables(catalog, spark_settings, (CONTRACT,))
+    rows = pa.table({"n": [1]}, arrow_schema(CONTRACT))
+    append_marked(catalog.load_table(CONTRACT.identifier), rows, example_mark())
+    other = JobTable(spark, spark_settings.catalog_name, CONTRACT)
+
+    def replace() -> None:
+        other.load().rewriteManifests().commit()
+
+    replace()
+    cutoff_ms = iceberg._cutoff_ms
+
+    def behind_others(*arguments: Any) -> int:
+        found = cutoff_ms(*arguments)
+        replace()
+        replace()
+        return found
+
+    monkeypatch.setattr(iceberg, "_cutoff_ms", behind_others)
+    JobTable(spark, spark_settings.catalog_name, CONTRACT).expire(2**62, keep_at_least=1)
+
+    left = catalog.load_table(CONTRACT.identifier)
+    assert last_mark(left) == example_mark()
+    assert [each.summary.operation.value for each in left.snapshots() if each.summary] == [
+        "append",
+        *["replace"] * 3,
+    ]
 
 
 @pytest.mark.stack
