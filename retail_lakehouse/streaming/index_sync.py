@@ -16,6 +16,7 @@ from pyspark.sql import functions as f
 from retail_lakehouse.contracts.canonical import canonical_text
 from retail_lakehouse.contracts.events import EVENT_ID_FIELD, EVENT_TIME_FIELD, EventContract
 from retail_lakehouse.contracts.judge import as_of_today
+from retail_lakehouse.contracts.mark import MarkKind
 from retail_lakehouse.dedupe.key_index import KeyIndex, Stamp
 from retail_lakehouse.dedupe.records import HOUR_MS, content_key, key_hash
 from retail_lakehouse.streaming.iceberg import JobTable
@@ -67,13 +68,21 @@ def sync_index(
 
 
 def _continues(table: JobTable, stamp: Stamp, now: Stamp) -> bool:
-    """Whether all that happened to the table since the stamp is that rows were added."""
+    """Whether all that happened to the table since the stamp is that rows were added or erased.
+
+    The keys of erased rows stay: a copy that a producer sends again would bring the customer back.
+    An index that is built anew does not know them.
+    """
     if (stamp.table_uuid, stamp.content_form) != (now.table_uuid, now.content_form):
         return False
+    is_erasure = False
     for snapshot in table.snapshots_back():
         if snapshot.snapshot_id == stamp.snapshot_id:
             return True
-        if snapshot.operation not in ("append", "replace"):
+        if snapshot.mark is not None:
+            # An erasure closes with a mark of its own, on top of its delete.
+            is_erasure = snapshot.mark.kind is MarkKind.ERASURE
+        if snapshot.operation not in ("append", "replace") and not is_erasure:
             return False
     return stamp.snapshot_id is None
 

@@ -124,11 +124,19 @@ def test_appends_and_compactions_are_caught_up_with_and_anything_else_is_rebuilt
     assert not synced.sync()
     assert len(synced.index) == 13
 
-    # What was erased must not keep its event from landing again.
+    # What somebody deleted by hand must not keep its event from landing again.
     synced.sql("DELETE FROM {table} WHERE event_id = 'e3'")
     assert synced.sync()
     synced.assert_has(range(4, 12))
     assert len(synced.index) == 12
+
+    # An erasure says so in its mark: a copy of what it took must not bring the customer back.
+    synced.sql("DELETE FROM {table} WHERE event_id = 'e4'")
+    _close_erasure(synced)
+    synced.land(12, 13)
+    assert not synced.sync()
+    synced.assert_has(range(4, 13))
+    assert len(synced.index) == 13
 
     synced.index.close()
     synced.index.open()
@@ -224,4 +232,14 @@ def _backfill(settings: Settings) -> None:
     rows = pa.Table.from_pylist([row], arrow_schema(contract))
     append_marked(
         table, rows, mark.carried(MarkKind.BACKFILL, "b", 0, engine="x", contract_version=1)
+    )
+
+
+def _close_erasure(synced: Synced) -> None:
+    mark = synced.table.last_mark()
+    assert mark is not None
+    synced.table.append(
+        synced.spark.table(synced.table.name).where("false"),
+        mark.carried(MarkKind.ERASURE, "e", 0, engine="x", contract_version=1),
+        synced.table.landing_spec_id(),
     )
