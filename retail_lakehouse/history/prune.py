@@ -231,9 +231,10 @@ def _delete_events(
             connection.execute(db.delete(Tags).where(Tags.c.event_id.in_(going)))
             connection.execute(db.delete(Events).where(Events.c.id.in_(going)))
         deleted += len(going)
-        if len(old) < BATCH_ROWS:
+        # A single young one among them was written by a clock that was wrong.
+        if not old or len(rows) < BATCH_ROWS:
             break
-        last = old[-1]
+        last = int(rows[-1].id)
         time.sleep(PAUSE_SECONDS)
     return deleted
 
@@ -266,9 +267,10 @@ def _delete_check_results(
             going = [result_id for result_id in old if result_id not in kept]
             connection.execute(db.delete(Results).where(Results.c.id.in_(going)))
         deleted += len(going)
-        if len(old) < BATCH_ROWS:
+        # A single young one among them was written by a clock that was wrong.
+        if not old or len(rows) < BATCH_ROWS:
             break
-        last = old[-1]
+        last = int(rows[-1].id)
         time.sleep(PAUSE_SECONDS)
     return deleted
 

@@ -135,6 +135,16 @@ def test_large_histories_are_deleted_in_steps_and_a_budget_ends_early(
     assert (whole.events, whole.check_results, whole.finished) == (33, 11, True)
 
 
+def test_an_event_from_a_clock_that_was_ahead_does_not_keep_those_behind_it(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prune, "BATCH_ROWS", 7)
+    report(instance, 12)
+    with sqlite3.connect(event_log_file(Path(instance.root_directory))) as connection:
+        connection.execute("UPDATE event_logs SET timestamp = '2999-01-01 00:00:00' WHERE id = 3")
+    assert pruned(instance, days_later=400).events == 32
+
+
 def run_asset(instance: dg.DagsterInstance, key: dg.AssetKey) -> str:
     @dg.asset(key=key)
     def made() -> None:
