@@ -4,6 +4,8 @@ Here: schedules, their cron lines' source and configuration. Not here: what watc
 what a run does (`assets/maintenance.py`).
 """
 
+from datetime import datetime, timedelta
+
 import dagster as dg
 
 from retail_lakehouse.assets.maintenance import CompactionConfig, task_op_name, task_selection
@@ -13,6 +15,13 @@ from retail_lakehouse.contracts.maintenance import (
     REOPENED_EVERY_HOURS,
     MaintenanceTask,
 )
+
+REOPENED_TAG = "retail_lakehouse/reopened"
+"""Of a run that also took partitions which late rows reopened."""
+_COMPACTION_JOB = "compact_and_expire"
+_EVERY = timedelta(hours=REOPENED_EVERY_HOURS)
+_SLACK = timedelta(minutes=30)
+"""Half of the time between two ticks: a run is made some seconds after its own."""
 
 
 def maintenance_schedules() -> list[dg.ScheduleDefinition]:
@@ -40,20 +49,38 @@ def schedule_left_to_dev(schedule: dg.ScheduleDefinition, why: str) -> dg.Schedu
     )
 
 
-def takes_reopened(hour: int) -> bool:
-    """Whether the compaction of this UTC hour takes partitions that late rows reopened."""
-    return hour % REOPENED_EVERY_HOURS == 0
+def takes_reopened(at: datetime, last: datetime | None) -> bool:
+    """Whether the compaction of the tick `at` takes partitions that late rows reopened.
+
+    `last` is when the last run that did was made, if it succeeded. Not asked of the hour: a tick
+    that was missed and a run that failed are made up for by the next one.
+    """
+    return last is None or at - last > _EVERY - _SLACK
+
+
+def _last_reopened(instance: dg.DagsterInstance) -> datetime | None:
+    taken = dg.RunsFilter(
+        job_name=_COMPACTION_JOB,
+        tags={REOPENED_TAG: "true"},
+        statuses=[dg.DagsterRunStatus.SUCCESS],
+    )
+    records = instance.get_run_records(taken, limit=1)
+    return records[0].create_timestamp if records else None
 
 
 def _compaction_schedule() -> dg.ScheduleDefinition:
     tasks = (MaintenanceTask.COMPACTION, MaintenanceTask.EXPIRY)
-    job = dg.define_asset_job("compact_and_expire", selection=task_selection(*tasks))
+    job = dg.define_asset_job(_COMPACTION_JOB, selection=task_selection(*tasks))
 
     def request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         at = context.scheduled_execution_time
-        config = CompactionConfig(reopened=takes_reopened(at.hour))
-        ops = {task_op_name(MaintenanceTask.COMPACTION): config}
-        return dg.RunRequest(run_key=at.isoformat(), run_config=dg.RunConfig(ops=ops))
+        reopened = takes_reopened(at, _last_reopened(context.instance))
+        ops = {task_op_name(MaintenanceTask.COMPACTION): CompactionConfig(reopened=reopened)}
+        return dg.RunRequest(
+            run_key=at.isoformat(),
+            run_config=dg.RunConfig(ops=ops),
+            tags={REOPENED_TAG: str(reopened).lower()},
+        )
 
     return dg.ScheduleDefinition(
         name="compact_closed_hours",

@@ -1,6 +1,6 @@
 """Rules of the clock: maintenance runs by itself, reopened hours every six, and once an hour."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -10,6 +10,8 @@ from retail_lakehouse.assets.keys import maintenance_key
 from retail_lakehouse.build import build_defs
 from retail_lakehouse.contracts.maintenance import MaintenanceTask
 from retail_lakehouse.contracts.tables import MAINTAINED_TABLES
+from retail_lakehouse.local.dagster_instance import write_instance
+from retail_lakehouse.schedules import REOPENED_TAG, takes_reopened
 from retail_lakehouse_tests.resources.fakes import settings_in
 
 
@@ -32,17 +34,54 @@ def test_beside_make_dev_schedules_are_off_and_say_why(tmp_path: Path) -> None:
     assert tick.skip_message == "It runs elsewhere."
 
 
-@pytest.mark.parametrize("hour, reopened", [(0, True), (5, False), (6, True), (13, False)])
+@pytest.mark.parametrize(
+    "since, reopened",
+    [
+        (None, True),
+        (timedelta(hours=1), False),
+        (timedelta(hours=5), False),
+        # The run of six hours ago was made some seconds after its tick.
+        (timedelta(hours=6, seconds=-40), True),
+        (timedelta(days=2), True),
+    ],
+)
 def test_reopened_partitions_are_compacted_every_six_hours(
-    tmp_path: Path, hour: int, reopened: bool
+    since: timedelta | None, reopened: bool
 ) -> None:
-    at = datetime(2026, 11, 23, hour, 15, tzinfo=UTC)
+    at = datetime(2026, 11, 23, 7, 15, tzinfo=UTC)
+    assert takes_reopened(at, None if since is None else at - since) is reopened
+
+
+def test_a_run_that_failed_or_was_missed_is_made_up_for_an_hour_later(tmp_path: Path) -> None:
     schedule = _schedule(tmp_path, "compact_closed_hours")
-    context = dg.build_schedule_context(scheduled_execution_time=at)
-    (request,) = schedule.evaluate_tick(context).run_requests or []
-    config = request.run_config["ops"]["maintenance_compaction"]["config"]
-    assert config == {"reopened": reopened}
-    assert request.run_key == at.isoformat()
+    home = write_instance(tmp_path / "instance")
+
+    @dg.job(name="compact_and_expire")
+    def compaction() -> None:
+        return None
+
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+
+        def asked(hours: float) -> str:
+            at = datetime.now(UTC) + timedelta(hours=hours)
+            context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at)
+            (request,) = schedule.evaluate_tick(context).run_requests or []
+            assert request.run_key == at.isoformat()
+            told = request.tags[REOPENED_TAG]
+            config = request.run_config["ops"]["maintenance_compaction"]["config"]
+            assert config == {"reopened": told == "true"}
+            return told
+
+        def ran(status: dg.DagsterRunStatus, reopened: str = "true") -> None:
+            tags = {REOPENED_TAG: reopened}
+            instance.create_run_for_job(compaction, status=status, tags=tags)
+
+        ran(dg.DagsterRunStatus.FAILURE)
+        ran(dg.DagsterRunStatus.SUCCESS, "false")
+        assert asked(1) == "true"
+        ran(dg.DagsterRunStatus.SUCCESS)
+        assert asked(1) == "false"
+        assert asked(6) == "true"
 
 
 def test_a_run_compacts_each_table_before_it_expires_its_snapshots(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from enum import StrEnum
 HOUR_CLOSES_AFTER_MINUTES = 10
 """A partition is closed so long after its last moment: by then its punctual rows have landed."""
 REOPENED_EVERY_HOURS = 6
-"""Hours that late rows reopened are compacted again at UTC hours divisible by this: each time costs
-writing the hour anew, and three days of hours get late rows all the time."""
+"""Hours that late rows reopened are compacted again so often: each time costs writing the hour
+anew, and three days of hours get late rows all the time."""
 ORPHAN_AGE_DAYS = 3
 """A file that no snapshot names is removed after so long: until then it may be a commit's to be."""
 SMALL_FILE_SHARE = 0.75
