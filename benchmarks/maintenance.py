@@ -35,10 +35,10 @@ from retail_lakehouse.job_settings import maintenance_arguments
 from retail_lakehouse.local.control import SupervisorClient
 from retail_lakehouse.local.duckdb_extensions import iceberg_reader
 from retail_lakehouse.local.stack_settings import read_settings
-from retail_lakehouse.maintenance.compaction import Compaction, CompactionFailedError
+from retail_lakehouse.maintenance.compaction import Compaction
 from retail_lakehouse.maintenance.plan import DayPlan, TableFile
 from retail_lakehouse.maintenance.table_files import disk_figures, table_figures
-from retail_lakehouse.maintenance.tasks import run_task
+from retail_lakehouse.maintenance.tasks import TablesFailedError, run_task
 from retail_lakehouse.resources.spark import SparkResource
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.catalog import open_catalog
@@ -187,7 +187,7 @@ def _measure(result: Result, settings: Settings, options: argparse.Namespace) ->
                     result.replace_snapshots += int(figures["replace_snapshots"])
                     result.rewritten_files += int(figures["rewritten_files"])
                     result.failed_commits_of_compaction += int(figures["failed_commits"])
-            except CompactionFailedError:
+            except TablesFailedError:
                 result.failed_commits_of_compaction += 1
             result.compactions += 1
             time.sleep(options.pause_seconds)

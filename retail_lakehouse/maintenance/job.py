@@ -18,7 +18,7 @@ from retail_lakehouse.maintenance.compaction import (
 )
 from retail_lakehouse.maintenance.erasure import ErasureError
 from retail_lakehouse.maintenance.report import Figures
-from retail_lakehouse.maintenance.tasks import run_task
+from retail_lakehouse.maintenance.tasks import TablesFailedError, run_task
 from retail_lakehouse.streaming.iceberg import TableNotReadyError
 from retail_lakehouse.streaming.session import spark_session
 
@@ -60,6 +60,7 @@ def run_maintenance(argv: Sequence[str]) -> int:
         CompactionUncertainError,
         ErasureError,
         TableNotReadyError,
+        TablesFailedError,
     ) as error:
         logger.error("%s", error)
         return 1

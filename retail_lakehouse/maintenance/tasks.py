@@ -13,7 +13,12 @@ from retail_lakehouse.contracts.maintenance import MaintenanceTask
 from retail_lakehouse.contracts.tables import TableContract
 from retail_lakehouse.maintenance.arguments import ArgumentsError, MaintenanceArguments
 from retail_lakehouse.maintenance.cleanup import expire_snapshots, remove_orphans
-from retail_lakehouse.maintenance.compaction import Compaction
+from retail_lakehouse.maintenance.compaction import (
+    Compaction,
+    CompactionFailedError,
+    CompactionRefusedError,
+    CompactionUncertainError,
+)
 from retail_lakehouse.maintenance.erasure import Eraser, erasable_events
 from retail_lakehouse.maintenance.report import (
     Figures,
@@ -21,6 +26,7 @@ from retail_lakehouse.maintenance.report import (
     compaction_figures,
     erasure_figures,
 )
+from retail_lakehouse.streaming.iceberg import TableNotReadyError, java_words
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -28,24 +34,54 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+class TablesFailedError(RuntimeError):
+    """Some tables were not maintained; all others of the run are."""
+
+
 def run_task(
     spark: "SparkSession", arguments: MaintenanceArguments
 ) -> Iterator[tuple[str, Figures]]:
     """Runs the task; each table's name and figures as soon as it is done.
 
+    A table that cannot be maintained does not hold up the others.
+
     Raises:
         ArgumentsError: the task, a table or the customer is none.
-        CompactionRefusedError, CompactionFailedError, CompactionUncertainError, ErasureError: see
-            there; tables that came before are done.
+        TablesFailedError: at the end, with a sentence for each table that was not maintained.
+        CompactionRefusedError, CompactionFailedError, CompactionUncertainError, ErasureError: of an
+            erasure, see there; tables that came before are done.
     """
+    from py4j.protocol import Py4JJavaError
+    from pyspark.errors import PySparkException
+
     task, contracts = arguments.what, arguments.contracts
     if task is MaintenanceTask.ERASURE:
         yield from _erase(spark, arguments)
         return
+    failed = []
     for contract in contracts:
-        figures = _of_table(spark, arguments, task, contract)
-        logger.info("%s of %s: %s", task.value, contract.qualified_name, dict(figures))
-        yield contract.name, figures
+        name = contract.qualified_name
+        try:
+            figures = _of_table(spark, arguments, task, contract)
+        except (
+            CompactionFailedError,
+            CompactionRefusedError,
+            CompactionUncertainError,
+            TableNotReadyError,
+        ) as error:
+            failed.append(str(error))
+        except (Py4JJavaError, PySparkException) as error:
+            failed.append(
+                f"The {task.value} of {name} failed ({java_words(error)}). Its rows are whole; the "
+                "next run looks at the table as it is, and what is left over goes as orphans."
+            )
+        else:
+            logger.info("%s of %s: %s", task.value, name, dict(figures))
+            yield contract.name, figures
+            continue
+        logger.error("%s", failed[-1])
+    if failed:
+        raise TablesFailedError(" ".join(failed))
 
 
 def _of_table(

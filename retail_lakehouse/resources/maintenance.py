@@ -42,7 +42,7 @@ class MaintenanceResource(PlatformResource):
         """Runs the task over the tables; a materialization for each, as soon as it is done.
 
         Raises:
-            MaintenanceError: a table could not be maintained; those before it are.
+            MaintenanceError: tables could not be maintained; the others are.
         """
         settings = self.platform()
         names = [contract.name for contract in contracts]
@@ -55,14 +55,8 @@ class MaintenanceResource(PlatformResource):
     def _in_this_process(
         self, arguments: "MaintenanceArguments"
     ) -> Iterator[dg.MaterializeResult[Any]]:
-        from retail_lakehouse.maintenance.compaction import (
-            CompactionFailedError,
-            CompactionRefusedError,
-            CompactionUncertainError,
-        )
-        from retail_lakehouse.maintenance.tasks import run_task
+        from retail_lakehouse.maintenance.tasks import TablesFailedError, run_task
         from retail_lakehouse.resources.spark import SparkResource
-        from retail_lakehouse.streaming.iceberg import TableNotReadyError
 
         spark = SparkResource(settings=self.settings)
         with spark.session(arguments) as session:
@@ -72,12 +66,7 @@ class MaintenanceResource(PlatformResource):
                         asset_key=dg.AssetKey(["maintenance", arguments.task, table]),
                         metadata=dict(figures),
                     )
-            except (
-                CompactionFailedError,
-                CompactionRefusedError,
-                CompactionUncertainError,
-                TableNotReadyError,
-            ) as error:
+            except TablesFailedError as error:
                 raise MaintenanceError(str(error)) from error
 
 
