@@ -20,7 +20,8 @@ from retail_lakehouse.local.warehouse.session import Session
 from retail_lakehouse.maintenance.compaction import Compaction, CompactionReport
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.catalog import open_catalog
-from retail_lakehouse_tests.conformance.engines import SparkEngine, spark_engine
+from retail_lakehouse.tables.evolve import ensure_tables
+from retail_lakehouse_tests.conformance import engines
 from retail_lakehouse_tests.conformance.records import HOUR_MS, NOW_MS, Record, event
 from retail_lakehouse_tests.local.warehouse.conftest import Asker
 
@@ -48,8 +49,10 @@ class Tables:
         self.contract = contract
         self.rows = event_table(contract)
         self.quarantine = quarantine_table(contract)
-        self._start = spark_engine(spark, folder / contract.name)
+        self._start = engines.spark_engine(spark, folder / contract.name)
+        self._engine: engines.Engine | None = None
         self._offset = 0
+        self._empty()
         # A table that is dropped leaves its files, and the next of its name has the same place.
         self._of_others = frozenset(self._all_files(self.rows) + self._all_files(self.quarantine))
 
@@ -59,9 +62,10 @@ class Tables:
             Record(0, self._offset + n, NOW_MS + 1, None, body) for n, body in enumerate(bodies)
         ]
         self._offset += len(bodies)
-        engine = self._start(self.settings, self.contract)
-        assert isinstance(engine, SparkEngine)
-        engine.write(records)
+        # One for the whole test: each start reads the table.
+        if self._engine is None:
+            self._engine = self._start(self.settings, self.contract)
+        self._engine.write(records)
 
     def load(self, contract: TableContract | None = None) -> Any:
         """The table as pyiceberg has it now."""
@@ -93,6 +97,13 @@ class Tables:
         found = self._all_files(contract or self.rows)
         return [path for path in found if path not in self._of_others]
 
+    def _empty(self) -> None:
+        catalog, contracts = open_catalog(self.settings), (self.rows, self.quarantine)
+        for contract in contracts:
+            if catalog.table_exists(contract.identifier):
+                catalog.drop_table(contract.identifier)
+        ensure_tables(catalog, self.settings, contracts)
+
     def _all_files(self, contract: TableContract) -> list[Path]:
         location = Path(self.load(contract).location().removeprefix("file://"))
         return [path for path in location.rglob("*") if path.is_file() and path.suffix != ".crc"]
@@ -117,26 +128,26 @@ def click(number: int, customer: str | None, hours_ago: int = 1, **changes: obje
 
 
 @pytest.fixture
-def inventory(spark: "SparkSession", lakehouse: Settings, tmp_path: Path) -> Tables:
+def inventory(spark: "SparkSession", spark_settings: Settings, tmp_path: Path) -> Tables:
     """The inventory's tables, empty."""
-    return Tables(spark, lakehouse, tmp_path, INVENTORY)
+    return Tables(spark, spark_settings, tmp_path, INVENTORY)
 
 
 @pytest.fixture
-def clickstream(spark: "SparkSession", lakehouse: Settings, tmp_path: Path) -> Tables:
+def clickstream(spark: "SparkSession", spark_settings: Settings, tmp_path: Path) -> Tables:
     """The clickstream's tables, empty, and nothing erased yet."""
-    shutil.rmtree(lakehouse.root / "erasures", ignore_errors=True)
-    return Tables(spark, lakehouse, tmp_path, CLICKSTREAM)
+    shutil.rmtree(spark_settings.root / "erasures", ignore_errors=True)
+    return Tables(spark, spark_settings, tmp_path, CLICKSTREAM)
 
 
 @pytest.fixture
-def warehouse(lakehouse: Settings, tmp_path: Path) -> Iterator[Asker]:
+def warehouse(spark_settings: Settings, tmp_path: Path) -> Iterator[Asker]:
     """A session of the stand-in warehouse over the same catalog, without views."""
     engine = Engine(
         EngineSettings(
             duckdb_path=tmp_path / "warehouse" / "warehouse.duckdb",
-            catalog_path=lakehouse.catalog_db,
-            catalog_name=lakehouse.catalog_name,
+            catalog_path=spark_settings.catalog_db,
+            catalog_name=spark_settings.catalog_name,
             memory_limit_mb=256,
             threads=1,
             idle_seconds=0.0,

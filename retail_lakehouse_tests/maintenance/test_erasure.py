@@ -2,7 +2,6 @@
 
 import gzip
 import re
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,12 +9,15 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from retail_lakehouse.contracts.mark import MarkKind
 from retail_lakehouse.local.duckdb_extensions import extension_file
 from retail_lakehouse.local.erase import ErasureReport, erase_customer, find_customer
 from retail_lakehouse.local.erasures import ErasureJournal
 from retail_lakehouse.maintenance.cleanup import expire_snapshots
 from retail_lakehouse.maintenance.erasure import Eraser
 from retail_lakehouse.tables.marks import last_mark
+from retail_lakehouse_tests.conformance.engines import TOPIC_ID
+from retail_lakehouse_tests.conformance.records import NOW_MS
 from retail_lakehouse_tests.local.warehouse.conftest import Asker
 from retail_lakehouse_tests.maintenance.conftest import SESSIONS_VIEW, Tables, click
 
@@ -30,14 +32,15 @@ def landed(tables: Tables) -> None:
             *(click(first + n, CUSTOMER if n % 2 else OTHER, 1 + n % 3) for n in range(6)),
             click(first + 6, None),
             click(first + 7, None, referrer=f"/account/{CUSTOMER}"),
-            click(first + 8, CUSTOMER, action="DANCE"),
+            # Spelt in escapes, which JSON may.
+            click(first + 8, CUSTOMER, action="DANCE").replace(b"c-0", b"c\\u002d0"),
             click(first + 9, OTHER, action="DANCE"),
             b'{"customer_id": "' + CUSTOMER.encode() + b'", \xff',
         )
 
 
-def erased(tables: Tables) -> ErasureReport:
-    return erase_customer(tables.spark, tables.settings, CUSTOMER)
+def erased(tables: Tables, customer: str = CUSTOMER) -> ErasureReport:
+    return erase_customer(tables.spark, tables.settings, customer)
 
 
 def mentions(tables: Tables, word: str) -> list[Path]:
@@ -68,16 +71,18 @@ def _avro_text(path: Path) -> str:
 
 
 def test_an_erased_customer_is_in_no_file_after_the_grace_and_others_stay(
-    clickstream: Tables,
+    clickstream: Tables, warehouse: Asker
 ) -> None:
     landed(clickstream)
     clickstream.compact()
-    landed_rows = len(clickstream.content())
-    mark = last_mark(clickstream.load())
+    warehouse.do(SESSIONS_VIEW)
+    assert warehouse.value("SELECT SUM(events) FROM mart.sessions") == 16
+    mark, operations = last_mark(clickstream.load()), clickstream.operations()
     assert mark is not None
+    assert {each.rows for each in erased(clickstream, "c-999999").tables} == {0}
+    assert clickstream.operations() == operations
     found = find_customer(clickstream.spark, clickstream.settings, CUSTOMER)
     assert [len(each.places) for each in found] == [8, 4]
-    others = len(mentions(clickstream, OTHER))
     assert mentions(clickstream, CUSTOMER)
 
     report = erased(clickstream)
@@ -91,85 +96,83 @@ def test_an_erased_customer_is_in_no_file_after_the_grace_and_others_stay(
         assert each.delete_files > 0
         assert each.rewritten_files > 0
         assert each.delete_files_left == 0
-    assert len(clickstream.content()) == landed_rows - 8
+    assert len(clickstream.content()) == 8
     assert not any(CUSTOMER in _words(row) for row in clickstream.content())
     after = last_mark(clickstream.load())
     assert after is not None
-    assert (after.until, after.total) == (mark.until, mark.total)
+    assert (after.kind, after.until, after.total) == (MarkKind.ERASURE, mark.until, mark.total)
     operations = clickstream.operations()
     assert "replace" in operations
     assert {"delete", "overwrite"} & set(operations)
+    _account_has_the_places_and_never_the_customer(clickstream)
+    _view_is_computed_anew_in_full_and_says_so(clickstream, warehouse)
 
-    gone = datetime.fromtimestamp(report.gone_after_ms / 1000, UTC) + timedelta(seconds=1)
-    assert gone < datetime.now(UTC) + timedelta(minutes=16)
-    for contract in (clickstream.rows, clickstream.quarantine):
-        minutes = clickstream.settings.retention_minutes
-        catalog = clickstream.settings.catalog_name
-        expire_snapshots(clickstream.spark, catalog, contract, minutes, gone)
+    _expire_after_the_grace(clickstream, report)
     assert mentions(clickstream, CUSTOMER) == []
     assert mentions(clickstream, OTHER)
-    assert others
 
 
-def test_a_view_over_the_table_is_computed_anew_in_full_and_says_so(
-    clickstream: Tables, warehouse: Asker
+def test_an_erasure_that_was_ended_behind_its_delete_goes_on_from_there(
+    clickstream: Tables,
 ) -> None:
-    landed(clickstream)
-    warehouse.do(SESSIONS_VIEW)
-    assert warehouse.value("SELECT SUM(events) FROM mart.sessions") == 16
-    erased(clickstream)
+    # Of one batch, so of one manifest: the customer's file is all theirs, the other one stays.
+    clickstream.land(click(1, CUSTOMER, 26), click(2, OTHER, 0))
+    catalog = clickstream.settings.catalog_name
+    eraser = Eraser(clickstream.spark, catalog, clickstream.contract, CUSTOMER)
+    rows, delete_files = eraser._delete(eraser.rows, "delete_rows")
+    assert (rows, delete_files) == (1, 1)
+    assert len(clickstream.content()) == 1
+    # Position deletes alone leave the row in its file.
+    assert any(
+        CUSTOMER in str(pq.read_table(file.file_path.removeprefix("file:")).to_pylist())
+        for file in clickstream.files()
+    )
+
+    # The hourly run drops them with the file, as it does for whatever else deletes.
+    compacted = clickstream.compact(reopened=False)
+    assert (compacted.before.delete_files, compacted.after.delete_files) == (1, 0)
+    assert compacted.removed_delete_files == 1
+    assert len(clickstream.files()) == 1
+
+    report = erased(clickstream)
+    assert {each.rows for each in report.tables} == {0}
+    mark = last_mark(clickstream.load())
+    assert mark is not None
+    assert mark.kind is MarkKind.ERASURE
+    _expire_after_the_grace(clickstream, report)
+    assert mentions(clickstream, CUSTOMER) == []
+    assert mentions(clickstream, OTHER)
+
+
+def _expire_after_the_grace(tables: Tables, report: ErasureReport) -> None:
+    gone = datetime.fromtimestamp(report.gone_after_ms / 1000, UTC) + timedelta(seconds=1)
+    assert gone < datetime.now(UTC) + timedelta(minutes=16)
+    minutes, catalog = tables.settings.retention_minutes, tables.settings.catalog_name
+    for contract in (tables.rows, tables.quarantine):
+        expire_snapshots(tables.spark, catalog, contract, minutes, gone)
+
+
+def _account_has_the_places_and_never_the_customer(tables: Tables) -> None:
+    journal = ErasureJournal(tables.settings.root)
+    (rows,) = journal.entries("clickstream_events")
+    (bad,) = journal.entries("clickstream_events_quarantine")
+    assert rows.done
+    assert bad.done
+    assert len(rows.places) == rows.sums["stream"].rows == 8
+    assert len(bad.places) == 4
+    assert {place.topic_id for place in (*rows.places, *bad.places)} == {TOPIC_ID}
+    assert {place.broker_ms for place in (*rows.places, *bad.places)} == {NOW_MS + 1}
+    text = (tables.settings.root / "erasures" / "journal.json").read_text()
+    assert CUSTOMER not in text
+
+
+def _view_is_computed_anew_in_full_and_says_so(tables: Tables, warehouse: Asker) -> None:
     (notice,) = warehouse.do("REFRESH MATERIALIZED VIEW mart.sessions")
     assert "recomputed: clickstream_events has a snapshot that is no append" in notice
     assert "recompute" in warehouse.last_refresh()
     assert warehouse.value("SELECT SUM(events) FROM mart.sessions") == 8
     # From then on it folds again.
-    clickstream.land(click(99, None))
+    tables.land(click(99, None))
     warehouse.do("REFRESH MATERIALIZED VIEW mart.sessions")
     assert warehouse.note("sessions") == ""
     assert warehouse.value("SELECT SUM(events) FROM mart.sessions") == 9
-
-
-def test_the_account_of_an_erasure_has_its_rows_and_never_the_customer(
-    clickstream: Tables,
-) -> None:
-    landed(clickstream)
-    erased(clickstream)
-    (rows,) = [e for e in _journal(clickstream).entries("clickstream_events") if e.done]
-    assert len(rows.places) == rows.sums["stream"].rows == 8
-    (bad,) = _journal(clickstream).entries("clickstream_events_quarantine")
-    assert len(bad.places) == 4
-    text = (clickstream.settings.root / "erasures" / "journal.json").read_text()
-    assert CUSTOMER not in text
-
-
-def test_position_deletes_alone_leave_the_rows_in_their_files_and_compaction_cleans_them(
-    clickstream: Tables,
-) -> None:
-    landed(clickstream)
-    catalog = clickstream.settings.catalog_name
-    eraser = Eraser(clickstream.spark, catalog, clickstream.contract, CUSTOMER)
-    rows, delete_files = eraser._delete(eraser.rows, "delete_rows", "find_rows")
-    assert rows == 8
-    assert delete_files > 0
-    live = [Path(file.file_path.removeprefix("file:")) for file in clickstream.files()]
-    assert any(CUSTOMER in str(pq.read_table(path).to_pylist()) for path in live)
-
-    # The hourly run does the same for whatever else deletes.
-    report = clickstream.compact(reopened=False)
-    assert (report.before.delete_files, report.after.delete_files) == (delete_files, 0)
-    assert report.removed_delete_files == delete_files
-    live = [Path(file.file_path.removeprefix("file:")) for file in clickstream.files()]
-    assert not any(CUSTOMER in _words(str(pq.read_table(path).to_pylist())) for path in live)
-
-
-def test_erasing_nobody_changes_nothing(clickstream: Tables) -> None:
-    landed(clickstream)
-    operations = clickstream.operations()
-    report = erase_customer(clickstream.spark, clickstream.settings, "c-999999")
-    assert {each.rows for each in report.tables} == {0}
-    assert clickstream.operations() == operations
-    assert report.gone_after_ms > time.time() * 1000
-
-
-def _journal(tables: Tables) -> ErasureJournal:
-    return ErasureJournal(tables.settings.root)
