@@ -63,10 +63,11 @@ def erase(
     for table in report.tables:
         for line in table_lines(table):
             typer.echo(line)
-    if any(each.places for each in found):
-        _refresh_views(settings, [each.contract.name for each in found])
     for line in closing_lines(report, settings):
         typer.echo(line)
+    # Last: what a warehouse that fails leaves undone is the views alone, and its error says so.
+    if any(each.places for each in found):
+        _refresh_views(settings, [each.contract.name for each in found])
 
 
 def table_lines(erased: TableErasure) -> list[str]:
