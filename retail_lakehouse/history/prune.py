@@ -14,6 +14,7 @@ and the newest that is not merely planned; the newest event of all (ids would be
 and a sensor's cursor would step over them); runs that any of these belong to.
 """
 
+import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dagster import DagsterInstance
     from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+
+logger = logging.getLogger(__name__)
 
 KNOWN_SCHEMAS = frozenset({"29b539ebc72a"})
 """Revisions of Dagster's event log whose tables are as they are taken to be here (1.13)."""
@@ -92,12 +95,15 @@ def prune_history(
 ) -> Pruned:
     """Deletes what is older than `keep`, for at most about `budget_seconds`.
 
-    What is not reached is left to the next time. Runs are deleted when they ended; one that is
-    still under way is left alone whatever its age.
+    What is not reached, or is locked by others for longer than SQLite waits, is left to the next
+    time. Runs are deleted when they ended; one that is still under way is left alone whatever its
+    age.
 
     Raises:
         HistorySchemaError: the event log's schema is not a known one; nothing was deleted.
     """
+    from sqlalchemy.exc import OperationalError
+
     storage = _event_log(instance)
     deadline = time.monotonic() + budget_seconds
 
@@ -106,11 +112,19 @@ def prune_history(
 
     before = (now.astimezone(UTC) - keep).replace(tzinfo=None)
     latest = _latest(storage)
-    events = _delete_events(storage, before, latest.events, late)
-    results = _delete_check_results(storage, before, latest.check_results, late)
-    runs = _delete_runs(instance, now - keep, latest.runs, late)
-    _delete_ticks(instance, now - TICKS_KEPT)
-    return Pruned(events, results, runs, finished=not late())
+    events = results = runs = 0
+    is_locked = False
+    try:
+        events = _delete_events(storage, before, latest.events, late)
+        results = _delete_check_results(storage, before, latest.check_results, late)
+        runs = _delete_runs(instance, now - keep, latest.runs, late)
+        _delete_ticks(instance, now - TICKS_KEPT)
+    except OperationalError as error:
+        if "database is locked" not in str(error):
+            raise
+        logger.warning("Others write Dagster's history; the rest is pruned the next time.")
+        is_locked = True
+    return Pruned(events, results, runs, finished=not (is_locked or late()))
 
 
 def event_rows(instance: "DagsterInstance") -> int:

@@ -145,6 +145,27 @@ def test_an_event_from_a_clock_that_was_ahead_does_not_keep_those_behind_it(
     assert pruned(instance, days_later=400).events == 32
 
 
+def test_a_history_that_others_hold_is_left_to_the_next_time_without_an_error(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    report(instance)
+
+    def failing(told: str) -> None:
+        def delete(*_: object) -> int:
+            raise OperationalError("DELETE", {}, sqlite3.OperationalError(told))
+
+        monkeypatch.setattr(prune, "_delete_check_results", delete)
+
+    failing("database is locked")
+    told = pruned(instance, days_later=400)
+    assert (told.events, told.check_results, told.finished) == (6, 0, False)
+    failing("disk I/O error")
+    with pytest.raises(OperationalError, match="disk I/O error"):
+        pruned(instance, days_later=400)
+
+
 def run_asset(instance: dg.DagsterInstance, key: dg.AssetKey) -> str:
     @dg.asset(key=key)
     def made() -> None:
