@@ -100,7 +100,8 @@ def _specs(task: MaintenanceTask) -> list[dg.AssetSpec]:
     return [
         dg.AssetSpec(
             key=maintenance_key(task, table),
-            deps=_deps(task, table),
+            # Expiry too: a compaction that fails must not keep old snapshots, of any table.
+            deps=[table_key(table)],
             description=_description(task, table),
             group_name=MAINTENANCE_GROUP,
             owners=[OWNER],
@@ -109,13 +110,6 @@ def _specs(task: MaintenanceTask) -> list[dg.AssetSpec]:
         )
         for table in MAINTAINED_TABLES
     ]
-
-
-def _deps(task: MaintenanceTask, table: TableContract) -> list[dg.AssetKey]:
-    # A run of both expires what its compaction replaced an hour ago, never what it replaces now.
-    if task is MaintenanceTask.EXPIRY:
-        return [maintenance_key(MaintenanceTask.COMPACTION, table)]
-    return [table_key(table)]
 
 
 def _description(task: MaintenanceTask, table: TableContract) -> str:
