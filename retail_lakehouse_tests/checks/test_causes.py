@@ -128,17 +128,17 @@ CASES = [
     ),
     Case(
         "a warehouse that does not answer the refresh under way is cold, and no refresh is paused",
-        serving(record(700), 650, session=SessionUnderWay(AT - 640_000, None, 1)),
+        serving(record(700), 650, session=SessionUnderWay(AT - 640_000, None)),
         (Cause.COLD_WAREHOUSE,),
         {"warehouse_unanswered_seconds": 640.0},
     ),
     Case(
         "one that has been asked just now may still answer",
-        serving(record(10), 8, session=SessionUnderWay(AT - 4_000, None, 1)),
+        serving(record(10), 8, session=SessionUnderWay(AT - 4_000, None)),
     ),
     Case(
         "one that has answered is not cold, however long the refresh takes",
-        serving(record(700), 650, session=SessionUnderWay(AT - 640_000, AT - 639_000, 1)),
+        serving(record(700), 650, session=SessionUnderWay(AT - 640_000, AT - 639_000)),
         (Cause.PAUSED_REFRESH,),
     ),
     # Several at once
