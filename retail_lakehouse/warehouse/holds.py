@@ -23,7 +23,7 @@ from retail_lakehouse.contracts.service_levels import Measure
 from retail_lakehouse.contracts.views import ViewContract, materialized_over
 
 FINDINGS_MOST = 20
-"""Of one measure of one table: while so many hold, one more says nothing new."""
+"""Of one measure of one table and one view: while so many hold it, one more says nothing new."""
 RELEASES_MOST = 200
 
 
@@ -121,15 +121,24 @@ class HoldBook:
         """The book with new findings; one that is in it, or was let go, is no new one."""
         book = self
         for finding in found:
-            known = {each.code for each in book.findings}
-            many = len(book.open_of(finding.table, finding.measure)) >= FINDINGS_MOST
             gone = [each for each in book.releases if each.code == finding.code]
             let_go = {view for each in gone for view in each.views}
             held = tuple(view for view in finding.views if view not in let_go)
-            if finding.code in known or many or (gone and not held):
+            known = any(each.code == finding.code for each in book.findings)
+            if known or (gone and not held) or book._says_enough(finding, held):
                 continue
             book = replace(book, findings=(*book.findings, replace(finding, views=held)))
         return book
+
+    def _says_enough(self, finding: Finding, views: tuple[str, ...]) -> bool:
+        """Whether so much holds each of the views already that one more says nothing new.
+
+        A view that was let go of all of it is held by the next one all the same.
+        """
+        known = self.open_of(finding.table, finding.measure)
+        if not views:
+            return len(known) >= FINDINGS_MOST
+        return all(sum(view in each.views for each in known) >= FINDINGS_MOST for view in views)
 
     def without(
         self, subject: str, codes: Collection[str], by: str, at_ms: int

@@ -104,6 +104,14 @@ def test_a_flood_of_findings_is_bounded() -> None:
     assert len(book.findings) == FINDINGS_MOST
 
 
+def test_a_view_that_was_let_go_of_a_flood_is_held_by_what_is_found_next(tmp_path: Path) -> None:
+    add_findings(tmp_path, [gap(number) for number in range(FINDINGS_MOST)])
+    release(tmp_path, "mv_stock_newest", (), "ana", AT)
+    assert held(tmp_path) == set(OVER) - {"mv_stock_newest"}
+    add_findings(tmp_path, [gap(FINDINGS_MOST)])
+    assert held(tmp_path) == set(OVER)
+
+
 def test_nothing_to_let_go_is_said_with_what_is_open(tmp_path: Path) -> None:
     with pytest.raises(HoldsError, match=r"mv_web_sessions is not held\. Nothing is held"):
         release(tmp_path, "mv_web_sessions", (), "ana", AT)
