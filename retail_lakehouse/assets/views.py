@@ -5,7 +5,8 @@ metadata. Not here: the SQL (`contracts/`), the session (`resources/warehouse.py
 (`sensors/views.py`), what plain views show by now (`plain_views.py`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 
 BUTTON_PATIENCE_SECONDS = 60.0
 """How long a button waits for a view that the sensor is refreshing."""
+LOOK_LASTS_SECONDS = SERVICE_LEVELS.warehouse_latency_seconds
+"""What a session takes longer to open has woken the warehouse: the tables are looked at again."""
 
 _BASE_NAMES = {name for view in MATERIALIZED_VIEWS for name in view.source_tables}
 BASE_TABLES: tuple[TableContract, ...] = tuple(t for t in TABLES if t.name in _BASE_NAMES)
@@ -99,12 +102,29 @@ class BeforeRefresh:
 
     bases: dict[str, BaseLook | str]
     data: DataLook | str
+    again: "Callable[[], BeforeRefresh]"
+    """Looks anew."""
+    looked_at: float = field(default_factory=time.monotonic)
+
+    def held_among(self, views: Sequence[ViewContract]) -> dict[str, Hold]:
+        """What holds any of the views, by their names.
+
+        Raises:
+            HoldsError: that is not known.
+        """
+        if isinstance(self.data, str):
+            raise HoldsError(self.data)
+        return self.data.book.holds_among(views)
+
+    def renewed(self) -> "BeforeRefresh":
+        """The look itself while it is a recent one, and a new one after that."""
+        return self if time.monotonic() - self.looked_at <= LOOK_LASTS_SECONDS else self.again()
 
 
 def look_before_refresh(iceberg: IcebergCatalogResource, settings: Settings) -> BeforeRefresh:
     """Looks at the tables, and evaluates what they have gained since the last look."""
     tables, data = look_at_new_data(iceberg, settings, BASE_TABLES)
-    return BeforeRefresh(bases_among(tables), data)
+    return BeforeRefresh(bases_among(tables), data, lambda: look_before_refresh(iceberg, settings))
 
 
 def due_views(
@@ -123,6 +143,8 @@ class Refreshing:
 
     results: "Mapping[str, RefreshResult]"
     held: Mapping[str, Hold]
+    before: BeforeRefresh
+    """The look that it went by."""
 
 
 def refresh_and_record(
@@ -143,32 +165,40 @@ def refresh_and_record(
         WarehouseError: there is no session, it broke, or the views were never created.
         HoldsError: what is held is not known, so nothing was refreshed.
     """
-    if isinstance(before.data, str):
-        raise HoldsError(before.data)
-    held = before.data.book.holds_among(views)
+    held = before.held_among(views)
     free = [view for view in views if view.name not in held]
     results: dict[str, RefreshResult] = {}
     if free:
-        told = _refresh(
-            free, warehouse, before.bases, settings, label, patience_seconds, counts_since_ms
+        told, before = _refresh(
+            free, warehouse, before, settings, label, patience_seconds, counts_since_ms
         )
         results = {result.view: result for result in told}
-    return Refreshing(results, held)
+        held = held | before.held_among(free)
+    in_order = {view.name: held[view.name] for view in views if view.name in held}
+    return Refreshing(results, in_order, before)
 
 
 def _refresh(
     views: Sequence[ViewContract],
     warehouse: WarehouseResource,
-    bases: Mapping[str, BaseLook | str],
+    before: BeforeRefresh,
     settings: Settings,
     label: str,
     patience_seconds: float,
     counts_since_ms: int,
-) -> "list[RefreshResult]":
-    counts = read_row_counts(settings.root)
+) -> "tuple[list[RefreshResult], BeforeRefresh]":
+    """The results, and the look that they went by: a new one where the warehouse had to wake up."""
+    latest, counts = before, read_row_counts(settings.root)
+
+    def still_free(chosen: Sequence[ViewContract]) -> list[ViewContract]:
+        nonlocal latest
+        latest = latest.renewed()
+        held = latest.held_among(chosen)
+        return [view for view in chosen if view.name not in held]
+
     names = {view.name for view in views}
     to_count = views_to_count(names, counts, settings.refresh_seconds, counts_since_ms, now_ms())
-    refreshed = warehouse.refresh(views, label, patience_seconds, to_count)
+    refreshed = warehouse.refresh(views, label, patience_seconds, to_count, still_free)
     results, at = refreshed.results, now_ms()
     sources = {view.name: view.source_tables for view in views}
     records = {
@@ -184,7 +214,7 @@ def _refresh(
             base_snapshots={
                 name: base.newest
                 for name in sources[result.view]
-                if isinstance(base := bases[name], BaseLook)
+                if isinstance(base := latest.bases[name], BaseLook)
             },
         )
         for result in results
@@ -193,7 +223,7 @@ def _refresh(
     counted = new_row_counts(refreshed.row_counts, counts, at)
     if records or counted:
         write_records(settings.root, {**records, **counted})
-    return results
+    return results, latest
 
 
 def view_metadata(record: ViewRecord) -> dict[str, Any]:

@@ -6,7 +6,7 @@ look, and whoever calls `wake` was told to pay for it.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from retail_lakehouse.warehouse.refresh import RefreshResult
 
 _BUSY_POLL_SECONDS = 2.0
+
+StillFree = Callable[[Sequence[ViewContract]], Sequence[ViewContract]]
+"""Which of the views may be refreshed, asked once the warehouse has answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +42,12 @@ class WarehouseResource(PlatformResource):
         label: str,
         patience_seconds: float = 0.0,
         plain_views: Sequence[ViewContract] = (),
+        still_free: StillFree = list,
     ) -> Refreshed:
         """Refreshes `views` and then counts the rows of `plain_views`, in one session.
 
-        A view whose refresh is under way elsewhere is tried again for `patience_seconds`.
+        A view whose refresh is under way elsewhere is tried again for `patience_seconds`. What is
+        not `still_free` once the session is open has no result.
 
         Raises:
             WarehouseError: there is no session, it broke, or the views were never created.
@@ -60,6 +65,7 @@ class WarehouseResource(PlatformResource):
         ):
             # Its parameters are set: that took as long as the warehouse had to wake up.
             answered()
+            views = still_free(views)
             results = {result.view: result for result in refresh_views(session, views)}
             while True:
                 busy = [v for v in views if results[v.name].outcome is RefreshOutcome.BUSY]
@@ -67,7 +73,8 @@ class WarehouseResource(PlatformResource):
                     counts = count_rows(session, plain_views)
                     return Refreshed([results[view.name] for view in views], counts)
                 time.sleep(_BUSY_POLL_SECONDS)
-                results |= {result.view: result for result in refresh_views(session, busy)}
+                again = refresh_views(session, still_free(busy))
+                results |= {result.view: result for result in again}
 
     def wake(self, label: str) -> float:
         """Sends one trivial statement in a session of its own; returns the seconds to its answer.

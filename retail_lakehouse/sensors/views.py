@@ -68,8 +68,7 @@ def views_sensor(settings: Settings) -> dg.SensorDefinition:
 
         memory = Memory.from_cursor(context.cursor)
         before = look_before_refresh(iceberg, settings)
-        bases = before.bases
-        due = due_views(bases, read_records(settings.root))
+        due = due_views(before.bases, read_records(settings.root))
         outages: dict[str, str] = {}
         refreshed: set[str] = set()
         if due:
@@ -83,9 +82,11 @@ def views_sensor(settings: Settings) -> dg.SensorDefinition:
                     counts_since_ms=started_ms,
                 )
             except (WarehouseError, HoldsError) as error:
-                outages = {view.name: str(error) for view in due}
+                # What is held was not tried, and has a check of its own that tells of it.
+                held = holds_in(before.data)
+                outages = {view.name: str(error) for view in due if view.name not in held}
             else:
-                results = told.results.values()
+                before, results = told.before, told.results.values()
                 refreshed = {result.view for result in results if result.ok}
                 outages = {
                     result.view: result.status
@@ -99,10 +100,10 @@ def views_sensor(settings: Settings) -> dg.SensorDefinition:
         events += _plain_views(refreshed, records, read_row_counts(settings.root), memory, at)
         reported = refreshed | {event.asset_key.path[-1] for event in events}
         quiet = [view for view in MATERIALIZED_VIEWS if view.name not in reported]
-        events += _quiet_views(quiet, bases, records, settings, memory, at)
+        events += _quiet_views(quiet, before.bases, records, settings, memory, at)
         events += _held_views(holds, memory, at)
         judged = [
-            *judge_views(bases, records, outages, settings, at, holds),
+            *judge_views(before.bases, records, outages, settings, at, holds),
             *judge_data(before.data),
         ]
         events += check_events(judged, memory, at)

@@ -18,7 +18,7 @@ from retail_lakehouse.contracts.views import (
     ViewContract,
     ViewContractError,
 )
-from retail_lakehouse.resources.warehouse import Refreshed, WarehouseResource
+from retail_lakehouse.resources.warehouse import Refreshed, StillFree, WarehouseResource
 from retail_lakehouse.warehouse.refresh import RefreshOutcome
 from retail_lakehouse.warehouse.refresh_record import (
     RowCount,
@@ -46,10 +46,11 @@ class Warehouse(FakeWarehouse):
         label: str,
         patience_seconds: float = 0.0,
         plain_views: Sequence[ViewContract] = (),
+        still_free: StillFree = list,
     ) -> Refreshed:
         """As WarehouseResource answers."""
         self.patience_seconds = patience_seconds
-        told = super().refresh(views, label, patience_seconds, plain_views)
+        told = super().refresh(views, label, patience_seconds, plain_views, still_free)
         results = [
             replace(each, outcome=self.ends[each.view], status=SAID, rows=None)
             if each.view in self.ends

@@ -31,7 +31,7 @@ from retail_lakehouse.kafka.admin import PartitionOffsets, TopicDescription
 from retail_lakehouse.kafka.arrival import Place
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
 from retail_lakehouse.resources.job_runs import JobRun, JobState
-from retail_lakehouse.resources.warehouse import Refreshed
+from retail_lakehouse.resources.warehouse import Refreshed, StillFree
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.warehouse.errors import WarehouseError
 from retail_lakehouse.warehouse.refresh import RefreshOutcome, RefreshResult
@@ -127,11 +127,13 @@ class FakeWarehouse:
         label: str,
         patience_seconds: float = 0.0,
         plain_views: Sequence[ViewContract] = (),
+        still_free: StillFree = list,
     ) -> Refreshed:
         """As WarehouseResource answers."""
         self.sessions.append((label, tuple(view.name for view in views)))
         if self.outage:
             raise WarehouseError(self.outage)
+        views = still_free(views)
         self.counted.append({view.name for view in plain_views})
         results = [
             RefreshResult(

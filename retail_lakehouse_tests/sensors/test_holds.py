@@ -10,11 +10,13 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
+from retail_lakehouse.assets import views
 from retail_lakehouse.cli import app
 from retail_lakehouse.contracts.service_levels import HOLDING, SERVICE_LEVELS
 from retail_lakehouse.contracts.tables import TableContract, event_table, quarantine_table
 from retail_lakehouse.contracts.views import materialized_over
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
+from retail_lakehouse.resources.warehouse import Refreshed
 from retail_lakehouse.sensors.stream import stream_sensor
 from retail_lakehouse.sensors.views import views_sensor
 from retail_lakehouse.settings import Settings
@@ -120,6 +122,30 @@ def test_a_gap_makes_the_views_stand_still_until_they_are_let_go(
         if isinstance(event, dg.AssetCheckEvaluation) and event.check_name == "offsets_contiguous"
     ]
     assert [event.passed for event in recovered] == [True]
+
+
+def test_what_lands_while_the_warehouse_wakes_up_is_looked_at_before_it_is_folded(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Waking(FakeWarehouse):
+        def refresh(self, *told: Any, **named: Any) -> Refreshed:
+            lakehouse.lose("inventory", 40)
+            lakehouse.commit("inventory", 3)
+            return super().refresh(*told, **named)
+
+    sensor, iceberg = views_sensor(settings), lakehouse.resource()
+    before = lakehouse.commit("inventory", 3)
+    tick(sensor, iceberg=iceberg, warehouse=FakeWarehouse())
+    lakehouse.commit("inventory", 3)
+    sales = lakehouse.commit("transactions", 3)
+    monkeypatch.setattr(views, "LOOK_LASTS_SECONDS", -1.0)
+    result = tick(sensor, iceberg=iceberg, warehouse=Waking())
+    assert set(served(settings).values()) == {before}
+    assert read_records(settings.root)["mv_sales_quarter_hour"].base_snapshots == {
+        event_table("transactions").name: sales
+    }
+    assert set(failing(result)) == {(INVENTORY.name, "offsets_contiguous")}
+    assert set(observed(result)) == OVER
 
 
 def test_a_gap_after_a_release_holds_again(
@@ -292,6 +318,22 @@ def test_while_it_is_held_no_other_check_of_the_view_fails(
         stream_sensor(settings), iceberg=iceberg, kafka=FakeKafka(ends), streaming_jobs=FakeJobs()
     )
     assert "serving_lag" not in {check for _, check in failing(other)}
+
+
+def test_an_outage_of_the_warehouse_is_told_of_the_views_that_nothing_holds(
+    settings: Settings, lakehouse: Lakehouse, tick: Tick
+) -> None:
+    sensor, iceberg = views_sensor(settings), lakehouse.resource()
+    lakehouse.commit("inventory", 3)
+    lakehouse.lose("inventory", 1)
+    lakehouse.commit("inventory", 3)
+    lakehouse.commit("transactions", 3)
+    down = FakeWarehouse(outage="No warehouse answers.")
+    told = failing(tick(sensor, iceberg=iceberg, warehouse=down))
+    assert {check for name, check in told if name == INVENTORY.name} == {"offsets_contiguous"}
+    late = {name for name, check in told if check == "serving_lag"}
+    assert "mv_sales_quarter_hour" in late
+    assert not late & OVER
 
 
 def test_a_book_that_cannot_be_read_lets_nothing_be_refreshed(
