@@ -1,9 +1,10 @@
 """How each cause is injected into a running platform, and how a person would mend it.
 
 Belongs here: the causes. Doesn't belong here: when, or what is noted of them
-(`injected_causes.py`).
+(`injected_causes.py`), how the platform is asked (`platform_under_test.py`).
 """
 
+import contextlib
 import json
 import os
 import re
@@ -12,175 +13,174 @@ import signal
 import sqlite3
 import threading
 import time
-import urllib.request
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from benchmarks.long_run import _call
-from retail_lakehouse.contracts.events import INVENTORY
+from benchmarks.platform_under_test import Platform, SensorSwitch
+from retail_lakehouse.checks.causes import Cause
+from retail_lakehouse.contracts.events import INVENTORY, TRANSACTIONS
 from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS, Measure
-from retail_lakehouse.local import processes
-from retail_lakehouse.local.control import Action, SupervisorClient
-from retail_lakehouse.local.stack_settings import read_settings
-from retail_lakehouse.settings import Settings
+from retail_lakehouse.contracts.tables import event_table
+from retail_lakehouse.local.stack import Stack
 
-LIVE_TIMEOUT_SECONDS = 600
 LOCKED_SECONDS = 240
+AHEAD_SECONDS = 60
+AHEAD_FOR_SECONDS = 90
+NOTIFIER_DOWN_SECONDS = 240
+COLD_SECONDS = SERVICE_LEVELS.serving_lag_seconds + 120
+"""No shorter start could break the service level: a real one of 25 to 40 s wakes nobody."""
 MIB = 1024 * 1024
+SMALL_DISK_MB = 3072
+SMALL_DISK_WARNING_MB = 768
+SMALL_DISK_CRITICAL_MB = 384
 
-Mend = Callable[[], None]
+Step = Callable[[], None]
 
 
-class Platform:
-    """The platform under test: started, asked, stopped through its own commands."""
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """What is to be done once a cause has been injected; each None where nothing is."""
 
-    def __init__(self, state: Path, environment: dict[str, str]) -> None:
-        """Describe it; nothing is started."""
-        self.state, self.environment = state, environment
-
-    @property
-    def settings(self) -> Settings:
-        """Those that it runs with."""
-        return Settings.load(read_settings(self.state))
-
-    def start(self, *options: str) -> None:
-        """Until it is live; it goes on behind."""
-        live = ["dev", "--until-live", "--keep", "--timeout", str(LIVE_TIMEOUT_SECONDS)]
-        _call(
-            [*live, "--events-per-second", "300", *options],
-            self.state,
-            self.environment,
-            check=True,
-        )
-
-    def stop(self) -> None:
-        """All of it."""
-        _call(["stop"], self.state, self.environment)
-
-    def ask(self, verb: Action, name: str) -> None:
-        """The supervisor, for one process."""
-        SupervisorClient(self.state).request(verb, name)
-
-    def simulate(self, *options: str) -> None:
-        """A second simulator in place of the first, to its end."""
-        self.ask("stop", "simulator")
-        _call(["simulate", *options], self.state, self.environment, check=True)
-        self.ask("start", "simulator")
-
-    def signal_session(self, name: str, number: int) -> None:
-        """A signal to every process of one that the supervisor keeps."""
-        record = processes.recorded(self.state, [name])[name]
-        for member in processes.session_members(record):
-            os.kill(member.pid, number)
+    mend: Step | None = None
+    """What a person does once it is told; without it the platform heals itself."""
+    once_told: Step | None = None
+    """What ends the injection: the cause goes away by itself, nobody of the platform's does it."""
+    once_over: Step | None = None
+    """What brings the platform back to where it was, after its recovery."""
 
 
 @dataclass(frozen=True, slots=True)
 class Injected:
-    """One cause: the check that has to tell it, under which name, and how long that may take.
-
-    `inject` returns what a person does once it is told; None where the platform heals itself.
-    """
+    """One cause: the check that has to tell it, under which name, and how long that may take."""
 
     name: str
     check: str
     asset: str
+    """How the asset's name ends; empty for any."""
     cause: str
-    inject: Callable[[Platform], Mend | None]
+    """The guilty stage that must be named, and no other; empty where none has to be."""
+    inject: Callable[[Platform], Injection]
     patience_seconds: float = 420.0
     recovery_seconds: float = 600.0
+    on_a_small_disk: bool = False
 
 
-def _stall(platform: Platform) -> None:
+def _stall(platform: Platform) -> Injection:
     platform.signal_session("transactions", signal.SIGSTOP)
+    return Injection()
 
 
-def _rush(platform: Platform) -> None:
+def _rush(platform: Platform) -> Injection:
     # More than the jobs read in two minutes, within seconds.
-    options = ("--events-per-second", "60000", "--duration", "45")
-    threading.Thread(target=platform.simulate, args=options, daemon=True).start()
+    end = platform.simulate("--events-per-second", "60000", "--duration", "45")
+    return Injection(once_told=end)
 
 
-def _silence(platform: Platform) -> Mend:
+def _silence(platform: Platform) -> Injection:
     platform.ask("stop", "simulator")
-    return lambda: platform.ask("start", "simulator")
+    return Injection(mend=lambda: platform.ask("start", "simulator"))
 
 
-def _clock(platform: Platform) -> None:
+def _clock(platform: Platform) -> Injection:
     bootstrap = platform.settings.kafka_bootstrap
 
     def send() -> None:
         from confluent_kafka import Producer
 
         producer = Producer({"bootstrap.servers": bootstrap})
-        for _ in range(60):
-            event = {
-                "event_id": str(uuid.uuid4()),
-                "store_id": "clock-test",
-                "sku": "clock-test",
-                "quantity_on_hand": 1,
-                "quantity_reserved": 0,
-                "quantity_delta": 1,
-                "unit_cost": "1.00",
-                "event_type": "RECEIVE",
-                "event_timestamp": time.time_ns() // 1_000_000 + 60_000,
-            }
-            producer.produce(INVENTORY.topic, json.dumps(event), key="clock-test")
-            producer.flush()
+        for _ in range(AHEAD_FOR_SECONDS):
+            producer.produce(INVENTORY.topic, json.dumps(_event_ahead()), key="clock-test")
+            producer.flush(10)
             time.sleep(1)
 
     threading.Thread(target=send, daemon=True).start()
+    return Injection()
 
 
-def _broker_down(platform: Platform) -> Mend:
+def _event_ahead() -> dict[str, object]:
+    """A good event of a producer whose clock is ahead."""
+    return {
+        "event_id": str(uuid.uuid4()),
+        "store_id": "clock-test",
+        "sku": "clock-test",
+        "quantity_on_hand": 1,
+        "quantity_reserved": 0,
+        "quantity_delta": 1,
+        "unit_cost": "1.00",
+        "event_type": "RECEIVE",
+        "event_timestamp": time.time_ns() // 1_000_000 + AHEAD_SECONDS * 1000,
+    }
+
+
+def _broker_down(platform: Platform) -> Injection:
     platform.ask("stop", "broker")
-    return lambda: platform.ask("start", "broker")
+    return Injection(mend=lambda: platform.ask("start", "broker"))
 
 
-def _pause_refresh(platform: Platform) -> Mend:
-    switch = _SensorSwitch(f"http://127.0.0.1:{platform.settings.dagster_port}")
+def _pause_refresh(platform: Platform) -> Injection:
+    switch = SensorSwitch(platform.settings)
     switch.turn(is_on=False)
-    return lambda: switch.turn(is_on=True)
+    return Injection(mend=lambda: switch.turn(is_on=True))
 
 
-def _cold(platform: Platform) -> Mend:
-    platform.stop()
-    # Longer than the service level: no shorter start could break it.
-    seconds = SERVICE_LEVELS.serving_lag_seconds + 120
-    starting = threading.Thread(
-        target=platform.start,
-        args=("--set", f"cold_start_seconds={seconds}", "--set", "statement_timeout_seconds=880"),
-        daemon=True,
-    )
-    starting.start()
+def _cold(platform: Platform) -> Injection:
+    """A warehouse of another start in place of the platform's, which sleeps at first.
 
-    def mend() -> None:
-        platform.stop()
-        starting.join(60)
-        platform.start()
+    The sensor is off meanwhile: a refresh that finds no warehouse at all is told at once, as that.
+    """
+    settings = platform.settings.model_copy(update={"cold_start_seconds": float(COLD_SECONDS)})
+    (cold,) = [unit for unit in Stack(settings).units() if unit.name == "warehouse"]
+    switch = SensorSwitch(platform.settings)
+    switch.turn(is_on=False)
+    # A tick that is under way ends.
+    time.sleep(10)
+    platform.ask("stop", "warehouse")
+    cold.start()
+    _await_port(platform.settings.warehouse_port)
+    switch.turn(is_on=True)
 
-    return mend
+    def put_back() -> None:
+        switch.turn(is_on=False)
+        time.sleep(10)
+        cold.stop(8.0, threading.Event())
+        platform.ask("start", "warehouse")
+        _await_port(platform.settings.warehouse_port)
+        switch.turn(is_on=True)
+
+    return Injection(once_over=put_back)
 
 
-def _malformed(platform: Platform) -> None:
-    options = ("--malformed-share", "0.2", "--events-per-second", "1000", "--duration", "180")
-    threading.Thread(target=platform.simulate, args=options, daemon=True).start()
+def _await_port(port: int) -> None:
+    from retail_lakehouse.local.ports import is_answering
+
+    deadline = time.monotonic() + 60
+    while not is_answering(port):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"Nothing answers at port {port}.")
+        time.sleep(0.2)
 
 
-def _lock_catalog(platform: Platform) -> None:
+def _malformed(platform: Platform) -> Injection:
+    end = platform.simulate("--malformed-share", "0.2", "--events-per-second", "1000")
+    return Injection(once_told=end)
+
+
+def _lock_catalog(platform: Platform) -> Injection:
     path = platform.settings.catalog_db
 
     def hold() -> None:
-        with sqlite3.connect(path, timeout=60, isolation_level=None) as connection:
+        connection = sqlite3.connect(path, timeout=60, isolation_level=None)
+        with contextlib.closing(connection):
             connection.execute("BEGIN IMMEDIATE")
             time.sleep(LOCKED_SECONDS)
             connection.execute("ROLLBACK")
 
     threading.Thread(target=hold, daemon=True).start()
+    return Injection()
 
 
-def _topic_made_again(platform: Platform) -> Mend:
+def _topic_made_again(platform: Platform) -> Injection:
     from confluent_kafka.admin import AdminClient
 
     from retail_lakehouse.kafka.topics import TopicSpec, ensure_topics
@@ -192,80 +192,71 @@ def _topic_made_again(platform: Platform) -> Mend:
     config = {"bootstrap.servers": settings.kafka_bootstrap}
     client = AdminClient(dict(config))
     client.delete_topics([topic.name])[topic.name].result(30)
-    time.sleep(2)
+    deadline = time.monotonic() + 30
+    while topic.name in client.list_topics(timeout=10).topics:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{topic.name} is still there, though Kafka has deleted it.")
+        time.sleep(0.2)
     ensure_topics(config, [wished])
 
     def accept() -> None:
         log = (platform.state / "logs" / "inventory.log").read_text(errors="replace")
-        code = re.findall(r"accept_loss=([0-9a-f]{12})", log)[-1]
+        codes = re.findall(r"accept_loss=([0-9a-f]{12})", log)
+        if not codes:
+            raise RuntimeError("The job's log names no code by which the loss could be accepted.")
         platform.stop()
-        platform.start("--set", f"accept_loss={code}")
+        platform.start("--set", f"accept_loss={codes[-1]}")
 
-    return accept
+    return Injection(mend=accept)
 
 
-def _fill_disk(platform: Platform) -> Mend:
+def _notifier_down(platform: Platform) -> Injection:
+    """Nobody can be told while a job stalls: it is told, and its recovery, when they can again."""
+    platform.end.answers = [(503, {}, "")]
+
+    def up() -> None:
+        platform.end.answers = []
+
+    back = threading.Timer(NOTIFIER_DOWN_SECONDS, up)
+    back.daemon = True
+    back.start()
+    return _stall(platform)
+
+
+def _fill_disk(platform: Platform) -> Injection:
     filler = platform.state / "filler"
     with filler.open("wb", buffering=0) as file:
         free = shutil.disk_usage(platform.state).free
         os.posix_fallocate(file.fileno(), 0, max(MIB, free - 4 * MIB))
-        try:
+        file.seek(0, os.SEEK_END)
+        with contextlib.suppress(OSError):
             while file.write(b"x" * 65_536):
                 pass
-        except OSError:
-            pass
-    return filler.unlink
-
-
-class _SensorSwitch:
-    """The switch of the sensor that refreshes views, as the page has it."""
-
-    def __init__(self, address: str) -> None:
-        """The web server's address."""
-        self._address = f"{address}/graphql"
-
-    def turn(self, *, is_on: bool) -> None:
-        """On or off."""
-        found = self._ask(
-            "{ repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } "
-            "sensors { id name } } } } }",
-            {},
-        )["repositoriesOrError"]["nodes"]
-        (node,) = found
-        (sensor,) = [each for each in node["sensors"] if each["name"] == "refresh_due_views"]
-        if is_on:
-            selector = {
-                "repositoryName": node["name"],
-                "repositoryLocationName": node["location"]["name"],
-                "sensorName": sensor["name"],
-            }
-            mutation = (
-                "mutation($s: SensorSelector!) { startSensor(sensorSelector: $s) { __typename } }"
-            )
-            self._ask(mutation, {"s": selector})
-        else:
-            mutation = "mutation($id: String!) { stopSensor(id: $id) { __typename } }"
-            self._ask(mutation, {"id": sensor["id"]})
-
-    def _ask(self, query: str, variables: dict[str, object]) -> dict[str, object]:
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        request = urllib.request.Request(  # noqa: S310 - our own server on the loopback
-            self._address, body, {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-            return json.load(answer)["data"]
+    return Injection(mend=filler.unlink)
 
 
 CAUSES: tuple[Injected, ...] = (
-    Injected("a stalled job (SIGSTOP)", Measure.INGEST_LAG, "transactions", "stalled job", _stall),
-    Injected("a slow job (a rush)", Measure.INGEST_LAG, "", "slow job", _rush, 420, 900),
-    Injected("a clock that is ahead by a minute", Measure.PRODUCER_CLOCK, "inventory", "", _clock),
-    Injected("a broker that is down", Measure.INGEST_LAG, "inventory", "broker down", _broker_down),
+    Injected(
+        "a stalled job (SIGSTOP)",
+        Measure.INGEST_LAG,
+        event_table(TRANSACTIONS).name,
+        Cause.STALLED_JOB,
+        _stall,
+    ),
+    Injected("a slow job (a rush)", Measure.INGEST_LAG, "", Cause.SLOW_JOB, _rush, 420, 900),
+    Injected(
+        "a clock that is ahead by a minute",
+        Measure.PRODUCER_CLOCK,
+        event_table(INVENTORY).name,
+        Cause.CLOCK_AHEAD,
+        _clock,
+    ),
+    Injected("a broker that is down", Measure.INGEST_LAG, "", Cause.BROKER_DOWN, _broker_down),
     Injected(
         "a stopped producer",
         Measure.EVENTS_ARRIVE,
         "",
-        "stopped producer",
+        Cause.STOPPED_PRODUCER,
         _silence,
         SERVICE_LEVELS.silence_seconds + 300,
     ),
@@ -273,27 +264,44 @@ CAUSES: tuple[Injected, ...] = (
         "a paused refresh",
         Measure.SERVING_LAG,
         "",
-        "paused refresh",
+        Cause.PAUSED_REFRESH,
         _pause_refresh,
         SERVICE_LEVELS.serving_lag_seconds + 300,
-    ),
-    Injected("a locked catalog", Measure.INGEST_LAG, "", "stalled job", _lock_catalog),
-    Injected(
-        "a topic deleted and made again",
-        Measure.STREAMING_JOB_HEALTHY,
-        "inventory",
-        "",
-        _topic_made_again,
     ),
     Injected(
         "a cold warehouse",
         Measure.SERVING_LAG,
         "",
-        "cold warehouse",
+        Cause.COLD_WAREHOUSE,
         _cold,
-        SERVICE_LEVELS.serving_lag_seconds + 600,
+        SERVICE_LEVELS.serving_lag_seconds + 300,
     ),
-    Injected("a full disk", Measure.DISK_NEARLY_FULL, "", "", _fill_disk),
-    # The share is of an hour: it takes that long until they are out of it.
-    Injected("20% malformed events", Measure.QUARANTINE_SHARE, "", "", _malformed, 420, 4500),
+    # Which of the two it is depends on where a job stands when it waits for the lock: it ends and
+    # is started again.
+    Injected("a locked catalog", Measure.INGEST_LAG, "", "", _lock_catalog, 420, 900),
+    Injected(
+        "a topic deleted and made again",
+        Measure.STREAMING_JOB_HEALTHY,
+        f"{INVENTORY.name}_streaming",
+        "",
+        _topic_made_again,
+    ),
+    Injected(
+        "a notifier that is down",
+        Measure.INGEST_LAG,
+        event_table(TRANSACTIONS).name,
+        Cause.STALLED_JOB,
+        _notifier_down,
+        NOTIFIER_DOWN_SECONDS + 420,
+    ),
+    # The share is of an hour, as far as snapshots are kept: it takes that long until it is past.
+    Injected("20% malformed events", Measure.QUARANTINE_SHARE, "", "", _malformed, 600, 4500),
+    Injected(
+        "a full disk",
+        Measure.DISK_NEARLY_FULL,
+        "",
+        "",
+        _fill_disk,
+        on_a_small_disk=True,
+    ),
 )

@@ -70,6 +70,8 @@ class Received:
     path: str
     headers: dict[str, str]
     body: dict[str, Any]
+    at: float = field(default_factory=time.monotonic)
+    """In seconds of the monotonic clock."""
 
 
 @dataclass
