@@ -4,8 +4,11 @@
 
 Starts the platform on a fresh state folder and free ports, writes history, breaks that history into
 landing files as so many batches would have left them, and compacts again and again beside the
-writers. Printed: failed commits on either side, catalog retries, the age of the newest event at the
-tables, files, bytes and a query over all days before and after. Exits 1 if a commit failed.
+writers. Printed, and written to `benchmarks/results/maintenance.json` and `.md`: failed commits on
+either side, catalog retries, the age of the newest event at the tables, files, bytes and a query
+over all days before and after. The platform's own compaction is switched off meanwhile: it would do
+this work. Exits 1 if a commit failed or the tables' age broke the service level; a run that was
+broken off writes nothing.
 
 Belongs here: the order of things and the figures. Doesn't belong here: compaction itself.
 """
@@ -15,7 +18,6 @@ import json
 import logging
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -27,12 +29,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.long_run import _call, _environment, left_behind
+from benchmarks.results_by_name import write_results
 from benchmarks.stack_samples import Sampler, machine
+from retail_lakehouse.commands.termination import exit_on_termination
 from retail_lakehouse.contracts.events import EVENTS
 from retail_lakehouse.contracts.maintenance import MaintenanceTask
+from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
 from retail_lakehouse.contracts.tables import EVENT_TABLES, TableContract
 from retail_lakehouse.job_settings import maintenance_arguments
 from retail_lakehouse.local.control import SupervisorClient
+from retail_lakehouse.local.dagster_instance import dagster_home
+from retail_lakehouse.local.dagster_workspace import workspace_file
 from retail_lakehouse.local.duckdb_extensions import iceberg_reader
 from retail_lakehouse.local.stack_settings import read_settings
 from retail_lakehouse.maintenance.compaction import Compaction
@@ -40,6 +47,7 @@ from retail_lakehouse.maintenance.plan import DayPlan, TableFile
 from retail_lakehouse.maintenance.table_files import disk_figures, table_figures
 from retail_lakehouse.maintenance.tasks import TablesFailedError, run_task
 from retail_lakehouse.resources.spark import SparkResource
+from retail_lakehouse.schedules import maintenance_schedules
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.catalog import open_catalog
 
@@ -49,6 +57,7 @@ if TYPE_CHECKING:
 RETRY = "Retrying task after failure"
 """What Iceberg logs when a commit lost its race for the catalog and is repeated."""
 SAMPLE_SECONDS = 5.0
+RESULTS = Path(__file__).with_name("results") / "maintenance.json"
 QUERIES = 3
 
 
@@ -89,9 +98,13 @@ class Result:
 
     @property
     def held(self) -> bool:
-        """Whether no commit failed, every record is accounted for and no process is left."""
+        """Whether no commit failed, the tables kept up, no record is missing and no process left.
+
+        The age of the newest event is never below the ingest lag.
+        """
         failed = self.failed_commits_of_compaction + self.failed_commits_of_writers
-        return failed == 0 and self.verify_ok and not self.left_behind
+        keeps_up = self.table_age_max <= SERVICE_LEVELS.ingest_lag_seconds
+        return failed == 0 and keeps_up and self.verify_ok and not self.left_behind
 
 
 class Fragmentation(Compaction):
@@ -120,16 +133,28 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     for noisy in ("py4j", "pyiceberg"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    # A killed benchmark would leave the whole platform behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     state = Path(tempfile.mkdtemp(prefix="retail-lakehouse-maintenance-"))
     environment = _environment()
     result = Result(machine(), options.minutes, options.events_per_second, options.history_days)
+    # A killed benchmark would leave the whole platform behind.
+    with exit_on_termination():
+        _run(result, state, environment, options)
+    write_results(RESULTS, asdict(result), page(result))
+    if result.held:
+        shutil.rmtree(state)
+    return 0 if result.held else 1
+
+
+def _run(
+    result: Result, state: Path, environment: dict[str, str], options: argparse.Namespace
+) -> None:
+    """Starts the platform, measures, and stops it whatever happens."""
     try:
         live = ["dev", "--until-live", "--keep", "--timeout", "600"]
         rate = ["--events-per-second", str(options.events_per_second)]
         _call([*live, *rate], state, environment, check=True)
         settings = Settings.load(read_settings(state))
+        _switch_schedules_off(settings, environment)
         history = ["--history-days", str(options.history_days)]
         _call(
             ["simulate", *history, "--events-a-day", str(options.events_a_day)],
@@ -148,9 +173,6 @@ def main() -> int:
         _call(["stop"], state, environment)
         result.left_behind = left_behind(state)
         sys.stdout.write(json.dumps(asdict(result), indent=1) + "\n")
-    if result.held:
-        shutil.rmtree(state)
-    return 0 if result.held else 1
 
 
 def _options() -> argparse.Namespace:
@@ -198,6 +220,19 @@ def _measure(result: Result, settings: Settings, options: argparse.Namespace) ->
         result.catalog_retries_of_writers = _retries_of_writers(settings) - retries[1]
         result.failed_commits_of_writers = _restarts(settings) - restarts
         result.after = {t.name: _looks(spark, settings, t) for t in EVENT_TABLES}
+
+
+def _switch_schedules_off(settings: Settings, environment: dict[str, str]) -> None:
+    home = {"DAGSTER_HOME": str(dagster_home(settings.root))}
+    for schedule in maintenance_schedules():
+        argv = [sys.executable, "-m", "dagster", "schedule", "stop", schedule.name]
+        subprocess.run(  # noqa: S603
+            [*argv, "-w", str(workspace_file(settings.root))],
+            env=environment | home,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
 
 
 class _Ages:
@@ -273,6 +308,48 @@ def _count(log: Path) -> int:
 def _restarts(settings: Settings) -> int:
     status = SupervisorClient(settings.root).status()
     return sum(status[event.name].restarts for event in EVENTS)
+
+
+def page(result: Result) -> str:
+    """The result as a page."""
+    lines = [
+        "# Compaction beside three writers",
+        "",
+        f"Made by `python -m benchmarks.maintenance`: {result.minutes:g} minutes at "
+        f"{result.events_per_second:g} events a second, after {result.history_days} days of "
+        "simulated history. Files and bytes are the live ones, planning and query (over all days, "
+        "the best of three) in milliseconds.",
+        "",
+        "| table | files | bytes | on disk | planning | query |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, before in result.before.items():
+        after = result.after[name]
+        pairs = (
+            (before.files, after.files),
+            (before.bytes, after.bytes),
+            (before.disk_files, after.disk_files),
+            (before.planning_ms, after.planning_ms),
+            (before.query_ms, after.query_ms),
+        )
+        lines.append(f"| {name} | {' | '.join(f'{was:,} → {now:,}' for was, now in pairs)} |")
+    lines += [
+        "",
+        f"{result.compactions} compactions, {result.replace_snapshots} `replace` snapshots, "
+        f"{result.rewritten_files} files rewritten. Failed commits: "
+        f"{result.failed_commits_of_compaction} of compaction, "
+        f"{result.failed_commits_of_writers} of the writers. Repeated at the catalog and then "
+        f"done: {result.catalog_retries_of_compaction} and {result.catalog_retries_of_writers}.",
+        "",
+        f"Age of the newest event at the tables: {result.table_age_p50:.1f} s in the middle, "
+        f"{result.table_age_max:.1f} s at most, and {result.table_age_p50_without:.1f} s in the "
+        f"middle without compaction. `verify` says {'ok' if result.verify_ok else 'NOT ok'}. "
+        f"Processes left behind: {', '.join(result.left_behind) or 'none'}.",
+        "",
+        f"{result.machine}",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
