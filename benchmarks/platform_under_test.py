@@ -181,7 +181,7 @@ def folder(small_disk_mb: int | None) -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="retail-lakehouse-causes-"))
     if small_disk_mb is None:
         yield made
-        shutil.rmtree(made)
+        shutil.rmtree(made, ignore_errors=True)
         return
     mount = ["mount", "-t", "tmpfs", "-o", f"size={small_disk_mb}m", "tmpfs", str(made)]
     try:
