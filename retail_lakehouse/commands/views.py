@@ -114,12 +114,18 @@ def release(
 
     The next refresh folds what is there by then.
     """
+    from retail_lakehouse.contracts.views import VIEWS, materialized_under
     from retail_lakehouse.warehouse.holds import release as let_go
 
+    subject = name.rpartition(".")[2]
+    plain = [view for view in VIEWS if view.name == subject and not view.is_materialized]
+    for view in plain:
+        under = ", ".join(sorted(materialized_under(view)))
+        raise typer.BadParameter(f"{subject} shows what {under} holds: release what is held there.")
     settings = running_settings(state_dir, assignments)
     by = who if who is not None else getpass.getuser()
     at_ms = time.time_ns() // 1_000_000
-    for each in let_go(settings.root, name.rpartition(".")[2], findings or (), by, at_ms):
+    for each in let_go(settings.root, subject, findings or (), by, at_ms):
         views = ", ".join(each.views) or "no view was held"
         typer.echo(f"Released {each.code} by {each.by}: {views}\n  {each.sentence}")
 

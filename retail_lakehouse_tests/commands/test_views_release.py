@@ -55,6 +55,14 @@ def test_only_the_finding_that_is_named_is_let_go(held: Path) -> None:
     assert [each.code for each in read_holds(held).findings] == [GAP.code]
 
 
+def test_a_plain_view_is_not_let_go_and_the_sentence_names_what_it_reads(held: Path) -> None:
+    words = ["views", "release", "mart.stock_now", "--state-dir", str(held)]
+    answer = CliRunner().invoke(app, words)
+    assert answer.exit_code == 2
+    assert "mv_stock_newest" in answer.output
+    assert read_holds(held).hold_of("mv_stock_newest") is not None
+
+
 def test_nothing_to_let_go_is_a_sentence_and_no_success(tmp_path: Path) -> None:
     code, output = _run(tmp_path, "release", "mv_stock_newest")
     assert code == 1
