@@ -7,6 +7,8 @@ import json
 import re
 import sys
 import time
+from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,8 +31,10 @@ from retail_lakehouse.contracts.views import VIEWS
 from retail_lakehouse.local.control import ProcessState
 from retail_lakehouse.local.facts import TopicFacts
 from retail_lakehouse.local.stack_units import JOBS, PROCESS_NAMES
+from retail_lakehouse.sensors.alerts import check_name
 from retail_lakehouse.settings import ENV_PREFIX, Settings
 from retail_lakehouse.tables.hourly_volume import read_hours
+from retail_lakehouse.watchdog.verdicts import ALWAYS_KNOWN
 from retail_lakehouse_tests.docs.pages import (
     COMMAND,
     LEAST_LETTERS,
@@ -296,10 +300,19 @@ def _tell_instead(command: Any, path: list[str]) -> None:
 
 
 def matches_a_check(pattern: str) -> bool:
-    from fnmatch import fnmatchcase
+    return any(fnmatchcase(name, pattern) for name in names_of_alerts())
 
-    names = [f"{level.subject}:{level.measure}" for level in LEVELS]
-    return any(fnmatchcase(name, pattern) for name in names)
+
+@cache
+def names_of_alerts() -> frozenset[str]:
+    """As `alerts list` shows them, and as a silence has to name them."""
+    graph = build_defs(Settings.load({"state_dir": "unused"})).resolve_asset_graph()
+    return ALWAYS_KNOWN | {check_name(key) for key in graph.asset_check_keys}
+
+
+def test_a_pattern_that_names_no_alert_is_found_out() -> None:
+    assert matches_a_check("retail_db/*:ingest_lag")
+    assert not matches_a_check("inventory_events:ingest_lag")
 
 
 def test_a_verb_an_option_or_a_value_that_is_none_is_found_out() -> None:
