@@ -37,7 +37,10 @@ def list_alerts(
     state_dir: StateDir = None,
     assignments: Assignments = None,
 ) -> None:
-    """List open alerts, what waits to be sent, routes and silences."""
+    """List open alerts, what waits to be sent, routes and silences.
+
+    What the watchdog has open stands in its log, logs/watchdog.log of the state folder.
+    """
     from retail_lakehouse.alerts.listing import listed
 
     told = listed(running_settings(state_dir, assignments))
@@ -89,7 +92,7 @@ def silence(
 
 @app.command()
 def unsilence(
-    number: Annotated[int, typer.Argument(help="The silence's number.")],
+    number: Annotated[int, typer.Argument(help="Its number, as `alerts list` shows it.")],
     state_dir: StateDir = None,
     assignments: Assignments = None,
 ) -> None:

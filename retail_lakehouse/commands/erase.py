@@ -34,8 +34,8 @@ def erase(
 ) -> None:
     """Erase one customer: rows, quarantined records, and the files that hold them.
 
-    Readers see none of it at once; the last file goes after the snapshots' retention. Views over
-    the tables are computed anew, in full.
+    From then on readers see none of it; the last file goes after the snapshots' retention. Views
+    over the tables are computed anew, in full.
     """
     settings = running_settings(state_dir, assignments)
     if not settings.is_local:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from retail_lakehouse.settings import Settings
 
 app = typer.Typer(
-    help="Start, stop and list the processes of the running platform.",
+    help="Start, stop and list the processes of the platform that runs on this machine.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

@@ -1,4 +1,4 @@
-"""`retail-lakehouse views`: list the views, refresh them by hand, check them against raw rows.
+"""`retail-lakehouse views`: list, refresh and release the views, check them against raw rows.
 
 Belongs here: options and output. Doesn't belong here: refreshing, which is the function that
 Dagster's button and sensor call too (`assets/views.py`); comparing (`local/recompute/`).
@@ -22,7 +22,7 @@ from retail_lakehouse.commands.options import (
 )
 
 app = typer.Typer(
-    help="List the views of the warehouse, refresh and check them.",
+    help="List the views of the warehouse, refresh, release and check them.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

@@ -151,14 +151,14 @@ ALERTS: tuple[AlertContract, ...] = (
         Measure.DAEMON_TICKS.value,
         "Dagster's daemon stands still",
         "Events still land, and the views are not refreshed any more: they show what they showed "
-        "when it stopped. No other alert can come until it is back.",
+        "when it stopped. No alert on topics, tables or views can come until it is back.",
         "retail-lakehouse jobs restart dagster-daemon",
     ),
     AlertContract(
         Measure.CODE_SERVER_ANSWERS.value,
         "Dagster's code server does not answer",
         "Events still land, and the views are not refreshed any more: they show what they showed "
-        "when it stopped. No other alert can come until it is back.",
+        "when it stopped. No alert on topics, tables or views can come until it is back.",
         "retail-lakehouse jobs restart dagster-code-server",
     ),
     AlertContract(

@@ -113,8 +113,8 @@ def _disk(settings: Settings) -> list[Finding]:
     folder = next(each for each in (settings.root, *settings.root.parents) if each.exists())
     free = shutil.disk_usage(folder).free
     fix = (
-        f"Free {DISK_NEEDED_BYTES / GIGABYTE:.0f} GB, `retail-lakehouse reset` the state, or put "
-        "it elsewhere with --state-dir."
+        f"Free {DISK_NEEDED_BYTES / GIGABYTE:.0f} GB, or put the state folder elsewhere with "
+        "--state-dir. `retail-lakehouse reset` frees it too, and all events, tables and views go."
     )
     seen = f"{free / GIGABYTE:.1f} GB free at {folder}"
     return [Finding("Disk", free >= DISK_NEEDED_BYTES, seen, fix)]

@@ -48,7 +48,8 @@ def stream_sensor(settings: Settings) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         # No run is ever asked for: this makes the topics' pages name the sensor.
         asset_selection=[topic_key(event) for event in EVENTS],
-        description="Topics, streaming jobs, ingest lag and quarantine share; events at edges.",
+        description="Looks at topics, streaming jobs and tables, judges their checks, and restarts "
+        "a job that hangs; on Glue also one that failed.",
     )
     def watch_stream(
         context: dg.SensorEvaluationContext,
