@@ -152,9 +152,7 @@ def test_waiting_for_a_lease_is_neither_a_death_nor_a_stall_and_forgets_neither(
     assert step(life, JobEvent.RUN_DIED, PACE)[0] == JobLife(Phase.CRASH_LOOPING, 3)
 
 
-def test_a_job_that_dies_each_time_of_a_minutes_wait_is_in_a_crash_loop() -> (
-    None
-):
+def test_a_job_that_dies_each_time_of_a_minutes_wait_is_in_a_crash_loop() -> None:
     # A start of Spark on a busy machine, and the patience with a lock that is never given back.
     assert LOCAL_JOB_PACE.steady_after_seconds > 60 + 60
 
