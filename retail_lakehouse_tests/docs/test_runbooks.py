@@ -67,6 +67,7 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """Of whichever click typer was built with."""
 SHORT = re.compile(
     rf"Cause: ({'|'.join(Cause)})\.|The ({'|'.join(JOBS)}) job is ({'|'.join(ProcessState)})\."
+    r"|The (sensor|schedule) \w+ failed in its last (\d+ ticks|tick), since [\d:]+ UTC:"
 )
 """Sentences too short to be told from others by their words."""
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: Path(page.path).stem)
