@@ -19,7 +19,8 @@ from retail_lakehouse.local.control import Action, ControlServer
 from retail_lakehouse.local.dagster_instance import dagster_home, make_instance
 from retail_lakehouse.local.dagster_workspace import write_workspace
 from retail_lakehouse.local.ports import free_ports
-from retail_lakehouse.local.stack_units import WATCHDOG, Stack
+from retail_lakehouse.local.stack import Stack
+from retail_lakehouse.local.stack_units import WATCHDOG
 from retail_lakehouse.local.supervisor import Supervisor
 from retail_lakehouse.local.watchdog.history import HistoryUnreadableError, read_history
 from retail_lakehouse.local.watchdog.look import CODE_SERVER_PROCESS, DAEMON_PROCESS, disk_of

@@ -60,7 +60,7 @@ def arrived_ms(
             raise deadline.unreachable()
         futures = client.list_offsets(
             {
-                TopicPartition(*place): OffsetSpec.for_timestamp(ms)  # type: ignore[no-untyped-call]
+                TopicPartition(*place): OffsetSpec.for_timestamp(ms)
                 for place, ms in since_ms.items()
             },
             request_timeout=deadline.left(),
