@@ -87,6 +87,6 @@ def test_a_look_has_no_first_batch_where_the_last_hour_has_none(
     stream = look(lakehouse)
     table = stream.tables["inventory"]
     assert isinstance(table, TableLook)
-    assert (table.first, table.mark) == (None, lakehouse.marks["inventory"])
+    assert (table.first, table.mark) == (None, lakehouse.marks["inventory_events"])
     assert table.read_since_ms
     assert quarantine_share(stream, settings).passed

@@ -300,9 +300,8 @@ def test_a_start_that_cannot_be_recorded_is_one_that_failed_and_leaves_no_proces
         started.append(pid)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(keeper, "BACKOFF_SECONDS", (0.01,))
     monkeypatch.setattr(processes, "write_record", refuse)
-    kept = keep(SLEEP)
+    kept = keep(SLEEP, Pace(backoff_seconds=(0.01,)))
     kept.keeper.ask("start")
     until(lambda: len(kept.deaths()) >= 3)
     kept.keeper.ask("stop")

@@ -107,7 +107,8 @@ def described(defs: dg.Definitions) -> dict[str, Declared]:
 
 def test_the_sensors_of_our_own_code_are_read_from_dagsters_description() -> None:
     defs = build_defs(Settings.load())
-    assert described(defs) == {
+    found = {n: each for n, each in described(defs).items() if each.kind is TickerKind.SENSOR}
+    assert found == {
         sensor.name: Declared(
             TickerKind.SENSOR,
             sensor.name,
