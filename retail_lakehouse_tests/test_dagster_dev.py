@@ -147,9 +147,10 @@ def test_dagster_dev_alone_uses_the_instance_loads_says_what_is_down_and_starts_
     assert "There is no catalog" in told["refresh_due_views"]
     assert "Nothing is old enough" in told["prune_history"]
 
-    # The instance is the project's, and beside it there is nothing.
+    # The instance is the project's, and beside it there are but locks of whoever looks, all empty.
     state = dagster_dev.root / ".lakehouse"
-    assert sorted(path.name for path in state.iterdir()) == ["dagster"]
+    assert sorted(path.name for path in state.iterdir()) == ["dagster", "locks"]
+    assert {path.stat().st_size for path in (state / "locks").iterdir()} == {0}
     assert (state / "dagster" / "schedules" / "schedules.db").exists()
     assert data["runsOrError"]["results"] == []
     ours = ("dagster dev", "dagster_webserver", "dagster._daemon", "code-server", "api grpc")

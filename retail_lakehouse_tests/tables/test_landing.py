@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from retail_lakehouse.contracts.mark import Counts, Mark, MarkKind, TimeRange
 from retail_lakehouse.tables.landing import (
     landed_until,
@@ -44,11 +46,28 @@ def test_what_retention_took_does_not_wait() -> None:
     assert waiting_records({0: 0}, {0: 6}, {0: 9}) == {0: 0}
 
 
-def test_each_partition_is_bound_by_the_last_batch_that_advanced_it() -> None:
-    newer = replace(MARK, ranges={1: (5, 6), 0: (10, 10)}, broker_time=TimeRange(500, 600))
-    backfill = replace(MARK, kind=MarkKind.BACKFILL, broker_time=TimeRange(700, 800))
-    assert read_since_ms([backfill, newer, MARK]) == {0: 200, 1: 500}
-    assert read_since_ms([replace(MARK, broker_time=TimeRange())]) == {0: 350}
+NEWER = replace(MARK, ranges={0: (5, 9)}, broker_time=TimeRange(300, 400), batch_started_ms=450)
+OLDER = replace(
+    MARK, ranges={0: (3, 5), 1: (0, 2)}, broker_time=TimeRange(100, 200), batch_started_ms=250
+)
+
+
+def test_each_partition_is_as_of_the_newest_mark_that_advanced_it() -> None:
+    assert read_since_ms([NEWER, OLDER]) == {0: 300, 1: 100}
+
+
+def test_a_mark_that_advanced_nothing_says_nothing() -> None:
+    still = replace(NEWER, ranges={0: (9, 9)}, broker_time=TimeRange(500, 600))
+    assert read_since_ms([still, NEWER, OLDER]) == {0: 300, 1: 100}
+
+
+@pytest.mark.parametrize("kind", [MarkKind.BACKFILL, MarkKind.REPLAY])
+def test_only_the_streams_own_commits_say_when_it_read(kind: MarkKind) -> None:
+    assert read_since_ms([replace(NEWER, kind=kind), OLDER]) == {0: 100, 1: 100}
+
+
+def test_without_broker_times_it_is_the_batchs_start() -> None:
+    assert read_since_ms([replace(NEWER, broker_time=TimeRange())]) == {0: 450}
 
 
 def test_the_newest_that_landed_is_no_newer_than_the_broker_and_none_without_a_row() -> None:
