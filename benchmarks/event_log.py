@@ -49,6 +49,10 @@ from retail_lakehouse.contracts.service_levels import Measure
 from retail_lakehouse.contracts.tables import TableContract, event_table
 from retail_lakehouse.history.prune import TICKS_KEPT, event_rows
 from retail_lakehouse.local.dagster_instance import dagster_home, event_log_file
+from retail_lakehouse.maintenance.cleanup import CleanupReport
+from retail_lakehouse.maintenance.compaction import CompactionReport
+from retail_lakehouse.maintenance.report import cleanup_figures, compaction_figures
+from retail_lakehouse.maintenance.table_files import DiskFigures, TableFigures
 from retail_lakehouse.sensors.alerts import latest_verdicts
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.dimensions import load_dimensions
@@ -66,15 +70,23 @@ EXPIRE_EVERY = 25
 WARM_UP_TICKS, LATER_TICKS, JUMP_TICKS = 80, 30, 3
 """Before the hour; measured on the day and on the month; after the clock was moved, not measured"""
 PRUNINGS_MOST = 12
-FIGURES = (
-    *(
-        f"{what}_{when}"
-        for what in ("files", "bytes", "planning_ms", "delete_files", "snapshots", "rows")
-        for when in ("before", "after")
-    ),
-    *("rewritten_files", "added_files", "removed_delete_files", "days_touched"),
-    *("failed_commits", "replace_snapshots", "removed_files", "seconds"),
+_TABLE = TableFigures(
+    files=812,
+    delete_files=0,
+    bytes=1_234_567_890,
+    rows=98_765_432,
+    snapshots=225,
+    planning_ms=41.25,
 )
+_DISK = DiskFigures(files=2_812, bytes=2_234_567_890)
+FIGURES = {
+    MaintenanceTask.COMPACTION: compaction_figures(
+        CompactionReport("any", _TABLE, _TABLE, 1, 720, 3, 0, 1, 0, 12.345)
+    ),
+    MaintenanceTask.EXPIRY: cleanup_figures(
+        CleanupReport("any", _TABLE, _TABLE, _DISK, _DISK, 720, 123_456_789, 12.345)
+    ),
+}
 logger = logging.getLogger(__name__)
 
 
@@ -93,7 +105,7 @@ class FakeMaintenance:
         for contract in contracts:
             yield dg.MaterializeResult(
                 asset_key=maintenance_key(task, contract),
-                metadata=dict.fromkeys(FIGURES, 123_456.789),
+                metadata=dict(FIGURES[task]),
             )
 
 
@@ -237,7 +249,10 @@ def _maintenance_run(result: Result, platform: DrivenPlatform, home: Path) -> No
 
 def _later(hours: Hours) -> tuple[dict[str, dict[str, float | int]], dict[str, float]]:
     """Ticks and queries on a history that has been made older."""
+    failing = hours.platform.failing.copy()
     hours.run(JUMP_TICKS)
+    # What landed before the clock was moved has waited for as long: no verdict on the platform.
+    hours.platform.failing = failing
     hours.platform.costs.clear()
     hours.run(LATER_TICKS)
     queries = page_queries(hours.platform, hours.book)

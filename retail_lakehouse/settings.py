@@ -124,10 +124,9 @@ class Settings(SettingFields):
     def _check_freshness(self) -> None:
         """Dagster wants a freshness policy's warning before its failure."""
         room = SERVICE_LEVELS.serving_lag_seconds - SERVICE_LEVELS.ingest_lag_seconds - 1
-        beside = (room - self.report_interval_seconds) // 2
         for name, seconds, most in (
             ("refresh_interval_seconds", self.refresh_seconds, room),
-            ("sensor_interval_seconds", self.sensor_seconds, beside),
+            ("sensor_interval_seconds", self.sensor_seconds, room // 2),
         ):
             if seconds > most:
                 raise ValueError(

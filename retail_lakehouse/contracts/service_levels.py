@@ -55,7 +55,7 @@ class ServiceLevels:
     volume_share: float = 0.5
     """Records of an hour by those of the same hour in former weeks: neither less than this nor
     more than its inverse."""
-    unlooked_seconds: int = 2_100
+    unlooked_seconds: int = 3_900
     """A check whose latest verdict is older is not looked at: two heartbeats and some ticks."""
     daemon_silent_seconds: int = 90
     """Dagster's daemon sends a heartbeat every 30 s: three are missing."""

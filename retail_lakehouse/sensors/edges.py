@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-HEARTBEAT_SECONDS = 900
-"""How often what has not changed is reported again: 54 checks at 2 KB are 10 MB a day by it. A
+HEARTBEAT_SECONDS = 1_800
+"""How often what has not changed is reported again: 54 checks at 3.4 KB are 9 MB a day by it. A
 check without two of them is taken for one that nobody evaluates any more (`unlooked_seconds`)."""
 
 

@@ -41,7 +41,7 @@ AWS = {
         ),
         (
             {"sensor_interval_seconds": 240},
-            ["sensor_interval_seconds is too long", "120 s", "give it at most 89 s"],
+            ["sensor_interval_seconds is too long", "120 s", "give it at most 239 s"],
         ),
         (
             {"simulator_burst": "5/60"},

@@ -210,10 +210,10 @@ def test_a_route_that_fails_stands_in_the_tick_and_nothing_is_lost(
 
 def test_checks_that_nobody_evaluates_are_an_alert_but_not_after_a_pause() -> None:
     names: dict[str, int | None] = {"a": NOW, "b": None}
-    assert judge_looked_at(names, NOW - 60 * MINUTE, NOW).passed is False
-    assert judge_looked_at({"a": NOW}, NOW - 60 * MINUTE, NOW + 35 * MINUTE).passed
-    late = judge_looked_at({"a": NOW}, NOW - 60 * MINUTE, NOW + 36 * MINUTE)
-    assert "1 of 1 checks were not evaluated for 35 minutes, a among them" in late.sentence
+    assert judge_looked_at(names, NOW - 90 * MINUTE, NOW).passed is False
+    assert judge_looked_at({"a": NOW}, NOW - 90 * MINUTE, NOW + 65 * MINUTE).passed
+    late = judge_looked_at({"a": NOW}, NOW - 90 * MINUTE, NOW + 66 * MINUTE)
+    assert "1 of 1 checks were not evaluated for 65 minutes, a among them" in late.sentence
     assert judge_looked_at(names, NOW + 600 * MINUTE, NOW + 610 * MINUTE).passed
 
 

@@ -25,7 +25,7 @@ VIEWS = {view_key(view) for view in MATERIALIZED_VIEWS}
 AWS_INTERVALS = {"sensor_interval_seconds": 30, "refresh_interval_seconds": 300}
 
 
-@pytest.fixture(params=[("local", 0), ("local", 300), ("aws", 300)], ids=str)
+@pytest.fixture(params=[("local", 0), ("local", 600), ("aws", 600)], ids=str)
 def paced(settings: Settings, request: pytest.FixtureRequest) -> Settings:
     """The settings, with the intervals of each profile, and with news gathered or not."""
     profile, gathered_seconds = request.param

@@ -120,7 +120,7 @@ def test_an_expired_cursor_snapshot_is_a_gap_and_no_error(
     told = values(event)
     assert str(reported) in told["gap"]
     assert told["rows_added"] == 4
-    assert told["total_read"] == 7
+    assert told["total"]["read"] == 7
 
 
 def test_a_compaction_that_was_seen_is_where_the_next_look_begins(
