@@ -257,8 +257,8 @@ def test_space_is_given_back_in_steps_while_others_write(
     files = history_files(dagster_home(settings.root))
     assert {file.name for file in files} == {"event_log.db", "runs.db", "schedules.db"}
     give_back(files, 5)
-    big = {"text": "x" * 20_000}
-    for _ in range(300):
+    big = {"text": "x" * 100_000}
+    for _ in range(60):
         instance.report_runless_asset_event(dg.AssetMaterialization(A, metadata=big))
     pruned(instance, days_later=400)
     before = space_of(files)

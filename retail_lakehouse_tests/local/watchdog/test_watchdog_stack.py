@@ -197,7 +197,7 @@ def well(stack: Stack) -> None:
 
 
 def test_a_stack_that_is_well_is_told_of_nothing(stack: Stack) -> None:
-    time.sleep(15)
+    time.sleep(10)
     assert stack.alerts() == []
     assert not any(each.startswith("SENSOR idle") for each in stack.watchdog.memory.failing)
 
@@ -289,8 +289,8 @@ def test_a_sensor_that_is_switched_off_is_no_alarm(stack: Stack) -> None:
     with dg.DagsterInstance.from_config(str(dagster_home(stack.settings.root))) as instance:
         (state,) = [s for s in instance.all_instigator_state() if s.instigator_name == "moody"]
         instance.update_instigator_state(state.with_status(InstigatorStatus.STOPPED))
-        stack.watchdog.limits = replace(QUICK, sensor_silent_seconds=10.0)
-        time.sleep(30)
+        stack.watchdog.limits = replace(QUICK, sensor_silent_seconds=5.0)
+        time.sleep(15)
         stack.watchdog.limits = QUICK
         assert stack.alerts() == []
         instance.update_instigator_state(state.with_status(InstigatorStatus.DECLARED_IN_CODE))
