@@ -79,6 +79,17 @@ def test_a_wrong_setting_is_one_sentence_and_exit_2(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_dev_refuses_a_broken_file_of_routes_before_anything_starts(tmp_path: Path) -> None:
+    routes, state = tmp_path / "routes.toml", tmp_path / "state"
+    routes.write_text("[[rout]]\n")
+    told = f"alert_routes_file={routes}"
+    answer = run("dev", "--state-dir", str(state), "--set", told)
+    assert answer.returncode == 2
+    assert "is to hold [[route]] tables" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert not state.exists()
+
+
 def test_history_on_aws_is_refused_in_one_sentence(tmp_path: Path) -> None:
     """No lock of this machine keeps a job on Glue from writing at the same time."""
     told = [part for name, value in AWS.items() for part in ("--set", f"{name}={value}")]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
+from retail_lakehouse.alerts.routes import read_routes
 from retail_lakehouse.commands.options import Assignments, Exit, StateDir, load_settings
 from retail_lakehouse.loopback import LOOPBACK
 from retail_lakehouse.settings import ENV_PREFIX, Settings, SettingsError
@@ -65,6 +66,8 @@ def dev(
             "`dev` runs the local profile only. Unset RETAIL_LAKEHOUSE_PROFILE, or set it to local."
         )
     _require_own_servers(settings)
+    # Read again at each tick. Said now: who starts is there to mend it, who is on call is not.
+    read_routes(settings.routes_file)
     if keep and not until_live:
         raise SettingsError(
             "--keep leaves running what --until-live has waited for. Give both, or neither: "
