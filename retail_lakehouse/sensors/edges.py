@@ -11,6 +11,8 @@ from typing import Any
 HEARTBEAT_SECONDS = 1_800
 """How often what has not changed is reported again: 54 checks at 3.4 KB are 9 MB a day by it. A
 check without two of them is taken for one that nobody evaluates any more (`unlooked_seconds`)."""
+FAILING_HEARTBEAT_SECONDS = 600
+"""The same of what fails: its page and its next message are to say how bad it is by now."""
 
 
 class Edge(StrEnum):
@@ -59,14 +61,16 @@ class Memory:
             {"reported": self.reported, "facts": self.facts}, sort_keys=True, separators=(",", ":")
         )
 
-    def edge(self, name: str, state: str, now_ms: int) -> Edge:
+    def edge(
+        self, name: str, state: str, now_ms: int, heartbeat_seconds: float = HEARTBEAT_SECONDS
+    ) -> Edge:
         """Compares `state` with the last report of `name`; remembers it if it is worth an event."""
         before = self.reported.get(name)
         if before is None:
             edge = Edge.FIRST
         elif before[0] != state:
             edge = Edge.CHANGED
-        elif self.is_due(name, now_ms, HEARTBEAT_SECONDS):
+        elif self.is_due(name, now_ms, heartbeat_seconds):
             edge = Edge.HEARTBEAT
         else:
             return Edge.PERSISTING

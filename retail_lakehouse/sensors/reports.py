@@ -10,7 +10,12 @@ from collections.abc import Sequence
 import dagster as dg
 
 from retail_lakehouse.checks.judged import JudgedCheck
-from retail_lakehouse.sensors.edges import Edge, Memory
+from retail_lakehouse.sensors.edges import (
+    FAILING_HEARTBEAT_SECONDS,
+    HEARTBEAT_SECONDS,
+    Edge,
+    Memory,
+)
 from retail_lakehouse.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -26,7 +31,8 @@ def check_events(
         failed = "warned" if check.verdict.warn_only else "failed"
         state = "passed" if check.verdict.passed else failed
         name = check_name(check)
-        edge = memory.edge(name, state, at_ms)
+        every_seconds = HEARTBEAT_SECONDS if check.verdict.passed else FAILING_HEARTBEAT_SECONDS
+        edge = memory.edge(name, state, at_ms, every_seconds)
         if edge is Edge.PERSISTING:
             continue
         if edge is Edge.CHANGED:

@@ -233,7 +233,7 @@ def test_a_pause_of_the_whole_platform_starts_the_watch_anew() -> None:
 
 
 def test_a_sensor_that_stopped_evaluating_is_told_once(platform: Platform, end: Receiver) -> None:
-    for _ in range(15):
+    for _ in range(28):
         platform.ms += 150_000
         platform.tick()
     assert [alert["check"] for each in end.taken for alert in each.body["alerts"]] == [

@@ -7,7 +7,11 @@ import pytest
 
 from retail_lakehouse.checks.judged import JudgedCheck
 from retail_lakehouse.checks.judges import Verdict
-from retail_lakehouse.sensors.edges import HEARTBEAT_SECONDS, Memory
+from retail_lakehouse.sensors.edges import (
+    FAILING_HEARTBEAT_SECONDS,
+    HEARTBEAT_SECONDS,
+    Memory,
+)
 from retail_lakehouse.sensors.reports import check_events, tick_sentence
 
 KEY = dg.AssetCheckKey(dg.AssetKey(["jobs", "inventory"]), "healthy")
@@ -30,6 +34,15 @@ def test_edges_are_logged_as_new_or_recovered_and_heartbeats_are_not(
         "new failure: jobs/inventory:healthy. It is stalled.",
         "recovered: jobs/inventory:healthy. It commits.",
     ]
+
+
+def test_what_fails_is_told_anew_more_often_with_the_figures_of_its_moment() -> None:
+    memory, later = Memory(), FAILING_HEARTBEAT_SECONDS * 1000
+    worse = JudgedCheck(KEY, Verdict(False, "It is stalled for longer."))
+    check_events([FAILED], memory, 0)
+    assert check_events([worse], memory, later - 1) == []
+    assert check_events([worse], memory, later) == [worse.evaluation()]
+    assert later < HEARTBEAT_SECONDS * 1000
 
 
 def test_a_tick_says_what_it_reported_and_the_first_that_fails() -> None:

@@ -197,9 +197,9 @@ def test_a_job_that_yields_to_a_long_lease_is_not_called_stalled_and_not_restart
     lakehouse.commit("inventory", 10)
     healthy = (job_key(INVENTORY).to_user_string(), "streaming_job_healthy")
     lags, verdicts, phases = [], [], []
-    for seconds in range(0, 1_200, 30):
+    for seconds in range(0, 2_100, 30):
         at = begun + seconds * 1000
-        jobs.yielded_at_ms = min(at, begun + 1_080_000)
+        jobs.yielded_at_ms = min(at, begun + 1_980_000)
         monkeypatch.setattr(stream, "now_ms", lambda at=at: at)
         result = tick(sensor, **resources)
         phases += [
