@@ -6,14 +6,14 @@ Here: their order. Not here: the deletes (`maintenance/erasure.py`), the questio
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from retail_lakehouse.contracts.events import EventContract
 from retail_lakehouse.contracts.tables import TableContract, event_table, quarantine_table
 from retail_lakehouse.local.duckdb_extensions import iceberg_reader
-from retail_lakehouse.local.erasures import ErasedSums, Erasure, ErasureJournal
+from retail_lakehouse.local.erasures import ErasedRows, ErasedSums, Erasure, ErasureJournal
 from retail_lakehouse.local.verify.tables import TableSide, prepare
 from retail_lakehouse.maintenance.cleanup import expire_snapshots
 from retail_lakehouse.maintenance.erasure import (
@@ -107,25 +107,21 @@ def _entry(
     if not found.places:
         return None
     places = {place for place in found.places if place is not None}
-    sums, after_first = ({}, 0) if customer is None else _sums(settings, event, customer)
+    topic_ids = {None if place is None else place.topic_id for place in found.places}
     return Erasure(
         erasure_id=erasure_id,
         topic=event.topic,
         table=found.contract.name,
         at_ms=_now_ms(),
         places=tuple(sorted(places)),
-        sums=sums,
-        after_first=after_first,
+        rows=() if customer is None else _sums(settings, event, customer, topic_ids),
     )
 
 
 def _sums(
-    settings: Settings, event: EventContract, customer: str
-) -> tuple[Mapping[str, ErasedSums], int]:
-    """What `verify` will miss, summed up by the code that `verify` sums up with.
-
-    By origin; and how many of the rows have a key that another one has already.
-    """
+    settings: Settings, event: EventContract, customer: str, topic_ids: Iterable[str | None]
+) -> tuple[ErasedRows, ...]:
+    """What `verify` will miss, summed up by the code that `verify` sums up with."""
     catalog = open_catalog(settings)
     with iceberg_reader(_MEMORY_LIMIT_MB, settings.root / "erasures" / "spill") as connection:
         prepare(connection)
@@ -135,11 +131,16 @@ def _sums(
             load_contract_table(catalog, settings, event_table(event)),
             load_contract_table(catalog, settings, quarantine_table(event)),
         )
-        sums = {
-            origin: ErasedSums(each.rows, each.content_hash, each.coordinate_hash)
-            for origin, each in side.customer_sums(customer, mention(customer)).items()
-        }
-        return sums, side.customer_rows_after_first()
+        return tuple(_rows(side, customer, topic_id) for topic_id in sorted(topic_ids, key=str))
+
+
+def _rows(side: TableSide, customer: str, topic_id: str | None) -> ErasedRows:
+    found = side.customer_sums(customer, mention(customer), topic_id)
+    sums = {
+        origin: ErasedSums(each.rows, each.content_hash, each.coordinate_hash)
+        for origin, each in found.items()
+    }
+    return ErasedRows(topic_id, sums, side.customer_rows_after_first())
 
 
 def _now_ms() -> int:

@@ -33,12 +33,24 @@ class ErasedSums:
 
 
 @dataclass(frozen=True, slots=True)
+class ErasedRows:
+    """Those rows of one erasure that came by one topic id; None for backfilled ones.
+
+    Apart, since `verify` compares with one topic: what an earlier topic of the name brought is not
+    missed there. `sums` is by origin; `after_first` counts rows whose key another of them has.
+    """
+
+    topic_id: str | None
+    sums: Mapping[str, ErasedSums]
+    after_first: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Erasure:
     """What one erasure takes out of one table.
 
-    `table` is the table's name without the database; `sums` is empty for a quarantine, which is
-    compared by places alone. Backfilled rows have sums and no place. `after_first` counts rows
-    whose key another row has already.
+    `table` is the table's name without the database; `rows` is empty for a quarantine, which is
+    compared by places alone. Backfilled rows have sums and no place.
     """
 
     erasure_id: str
@@ -46,8 +58,7 @@ class Erasure:
     table: str
     at_ms: int
     places: tuple[Place, ...]
-    sums: Mapping[str, ErasedSums]
-    after_first: int = 0
+    rows: tuple[ErasedRows, ...] = ()
     done: bool = False
 
 
@@ -123,7 +134,15 @@ def _erasure(raw: Mapping[str, Any]) -> Erasure:
             Place(str(topic_id), int(partition), int(offset), int(broker_ms))
             for topic_id, partition, offset, broker_ms in raw["places"]
         ),
+        rows=tuple(map(_erased_rows, raw["rows"])),
+        done=bool(raw["done"]),
+    )
+
+
+def _erased_rows(raw: Mapping[str, Any]) -> ErasedRows:
+    topic_id = raw["topic_id"]
+    return ErasedRows(
+        topic_id=None if topic_id is None else str(topic_id),
         sums={origin: ErasedSums(**sums) for origin, sums in raw["sums"].items()},
         after_first=int(raw["after_first"]),
-        done=bool(raw["done"]),
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from retail_lakehouse.local.erasures import (
+    ErasedRows,
     ErasedSums,
     Erasure,
     ErasureJournal,
@@ -24,7 +25,8 @@ def entry(
 ) -> Erasure:
     sums = {"stream": ErasedSums(len(places), 2**127 + len(places), 7)}
     named = tuple(Place(topic_id, partition, offset, broker_ms) for partition, offset in places)
-    return Erasure(erasure_id, "retail.clickstream.events", table, 5, named, sums)
+    rows = (ErasedRows(topic_id, sums, 1), ErasedRows(None, {"backfill": ErasedSums(3, 5)}))
+    return Erasure(erasure_id, "retail.clickstream.events", table, 5, named, rows)
 
 
 def told(journal: ErasureJournal) -> dict[str, bool]:

@@ -25,7 +25,8 @@ NOTHING = ErasedSums()
 class Erased:
     """One topic's erasures that came to be, summed up.
 
-    `came_back` counts places that were erased and are in a table all the same.
+    `came_back` counts places that were erased and are in a table all the same, of whatever topic
+    id: nobody's row may come back.
     """
 
     erasures: int = 0
@@ -33,7 +34,7 @@ class Erased:
     quarantined: set[Place] = field(default_factory=set)
     came_back: int = 0
     after_first: int = 0
-    """Rows among them whose key another row has already: copies past the dedupe horizon."""
+    """Rows among them whose key another one has already: copies past the dedupe horizon."""
 
     def of(self, origin: str) -> ErasedSums:
         """The sums of one origin."""
@@ -45,8 +46,13 @@ class Erased:
         return sum(each.rows for each in self.sums.values())
 
 
-def erased_from(event: EventContract, side: TableSide, journal: ErasureJournal) -> Erased:
-    """The erasures from the event's two tables.
+def erased_from(
+    event: EventContract, side: TableSide, journal: ErasureJournal, topic_id: str
+) -> Erased:
+    """What was erased from the event's two tables of that which came by one topic id.
+
+    Nobody who compares with that topic misses what an earlier one of its name brought. Backfilled
+    rows came by none, and count.
 
     Raises:
         ErasureJournalError: the journal is damaged.
@@ -58,13 +64,16 @@ def erased_from(event: EventContract, side: TableSide, journal: ErasureJournal) 
             present = side.places_present(entry.places, is_quarantine) if entry.places else 0
             if not _happened(entry, present):
                 continue
-            ids.add(entry.erasure_id)
             erased.came_back += present
+            places = {place for place in entry.places if place.topic_id == topic_id}
+            rows = [each for each in entry.rows if each.topic_id in (topic_id, None)]
             if is_quarantine:
-                erased.quarantined |= set(entry.places)
-            else:
-                erased.sums = _added(erased.sums, entry.sums)
-                erased.after_first += entry.after_first
+                erased.quarantined |= places
+            for each in rows:
+                erased.sums = _added(erased.sums, each.sums)
+                erased.after_first += each.after_first
+            if places or rows:
+                ids.add(entry.erasure_id)
     erased.erasures = len(ids)
     return erased
 

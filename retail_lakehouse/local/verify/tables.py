@@ -80,14 +80,19 @@ class TableSide:
             return {}
         return self._row_sums(self._source(self._rows))
 
-    def customer_sums(self, customer: str, mentioned: str) -> Mapping[str, RowSums]:
-        """Sums by origin of one customer's rows; `mentioned` is a pattern for unknown fields."""
+    def customer_sums(
+        self, customer: str, mentioned: str, topic_id: str | None
+    ) -> Mapping[str, RowSums]:
+        """Sums by origin of one customer's rows that came by one topic id; None: backfilled ones.
+
+        `mentioned` is a pattern for unknown fields.
+        """
         self._connection.execute(_statement("replayed", source=self._source(self._bad)))
         if self._rows.current_snapshot() is None:
             return {}
         self._connection.execute(
             _statement("customer_rows", source=self._source(self._rows)),
-            {"customer": customer, "mentioned": mentioned},
+            {"customer": customer, "mentioned": mentioned, "topic_id": topic_id or ""},
         )
         return self._row_sums("customer_rows")
 

@@ -18,7 +18,6 @@ from retail_lakehouse.kafka.admin import describe_topics
 from retail_lakehouse.local.duckdb_extensions import iceberg_reader
 from retail_lakehouse.local.erasures import ErasureJournal
 from retail_lakehouse.local.ledger import Ledger
-from retail_lakehouse.local.ledger_state import LedgerTopic
 from retail_lakehouse.local.ledger_totals import COORDINATE_MODULUS, RecordKind
 from retail_lakehouse.local.simulator.options import LEDGER_FOLDER
 from retail_lakehouse.local.simulator.resolution import (
@@ -207,9 +206,10 @@ def _checks(
     side = TableSide(
         connection, event, rows, catalog.load_table(quarantine_table(event).identifier)
     )
-    erased = Erased() if journal is None else erased_from(event, side, journal)
+    erased = Erased() if journal is None else erased_from(event, side, journal, known.topic_id)
     if erased.erasures:
         note(ErasedNote(topic, erased.erasures, erased.rows, len(erased.quarantined)))
+    if erased.erasures or erased.came_back:
         yield equal(topic, "erased on request, and there again", 0, erased.came_back)
     sums = side.row_sums()
     stream = _with_erased(sums.get("stream", RowSums()), erased, "stream")
@@ -226,7 +226,7 @@ def _checks(
     yield from _backfill_checks(topic, ledger, backfilled)
     after_first = side.rows_after_first() + erased.after_first
     yield from _past_horizon_checks(topic, totals.copies_past_horizon, total, after_first)
-    yield from _quarantine_checks(known, ledger, side, erased)
+    yield from _quarantine_checks(topic, ledger, side, erased)
     yield from _replay_checks(topic, side)
 
 
@@ -277,12 +277,10 @@ def _including(erased: Erased) -> str:
 
 
 def _quarantine_checks(
-    known: LedgerTopic, ledger: Ledger, side: TableSide, erased: Erased
+    topic: str, ledger: Ledger, side: TableSide, erased: Erased
 ) -> Iterator[Check]:
-    topic = known.name
     expected = ledger.coordinates(topic)
-    # The ledger knows nothing of an earlier topic of this name, whose offsets were the same.
-    gone = {(p.partition, p.offset) for p in erased.quarantined if p.topic_id == known.topic_id}
+    gone = {(place.partition, place.offset) for place in erased.quarantined}
     if gone:
         is_erased = np.array(
             [

@@ -15,7 +15,7 @@ import pytest
 from retail_lakehouse.contracts.events import CLICKSTREAM
 from retail_lakehouse.contracts.tables import event_table, quarantine_table
 from retail_lakehouse.local.duckdb_extensions import iceberg_reader
-from retail_lakehouse.local.erasures import ErasedSums, Erasure, ErasureJournal
+from retail_lakehouse.local.erasures import ErasedRows, ErasedSums, Erasure, ErasureJournal
 from retail_lakehouse.local.verify.erased import Erased, erased_from
 from retail_lakehouse.local.verify.tables import TableSide, prepare
 from retail_lakehouse.maintenance.erasure import mention
@@ -23,6 +23,7 @@ from retail_lakehouse.maintenance.places import Place
 from retail_lakehouse_tests.local.verify.lake import Lake, Rows, new_lake
 
 ROWS, BAD = event_table(CLICKSTREAM), quarantine_table(CLICKSTREAM)
+TOPIC_ID = f"id-of-{CLICKSTREAM.name}"
 
 
 @pytest.fixture
@@ -63,18 +64,22 @@ def _side(lake: Lake) -> Iterator[TableSide]:
 def _erased(lake: Lake) -> Erased:
     """What `verify` counts as erased."""
     with _side(lake) as side:
-        return erased_from(CLICKSTREAM, side, ErasureJournal(lake.ledger.folder.parent))
+        return erased_from(CLICKSTREAM, side, ErasureJournal(lake.ledger.folder.parent), TOPIC_ID)
 
 
-def _intend(lake: Lake, customer: str) -> ErasureJournal:
+def _summed(side: TableSide, customer: str, topic_id: str) -> ErasedRows:
+    sums = side.customer_sums(customer, mention(customer), topic_id)
+    told = {o: ErasedSums(s.rows, s.content_hash, s.coordinate_hash) for o, s in sums.items()}
+    return ErasedRows(topic_id, told, side.customer_rows_after_first())
+
+
+def _intend(lake: Lake, customer: str, *topic_ids: str) -> ErasureJournal:
     """Writes the account as an erasure does, without its delete."""
     with _side(lake) as side:
-        sums = side.customer_sums(customer, mention(customer))
-        after_first = side.customer_rows_after_first()
+        rows = tuple(_summed(side, customer, each) for each in topic_ids or (TOPIC_ID,))
     places = tuple(_place(row) for row in _rows(lake) if row["customer_id"] == customer)
     journal = ErasureJournal(lake.ledger.folder.parent)
-    told = {o: ErasedSums(s.rows, s.content_hash, s.coordinate_hash) for o, s in sums.items()}
-    journal.intend(Erasure("e", CLICKSTREAM.topic, ROWS.name, 1, places, told, after_first))
+    journal.intend(Erasure("e", CLICKSTREAM.topic, ROWS.name, 1, places, rows))
     return journal
 
 
@@ -102,9 +107,37 @@ def test_erased_copies_past_the_horizon_are_accounted_for(lake: Lake) -> None:
     journal = _intend(lake, customer)
     journal.settle("e", ROWS.name)
     (entry,) = journal.entries(ROWS.name)
-    assert entry.after_first == sum(rows - 1 for (_, its), rows in keys.items() if its == customer)
+    (of_topic,) = entry.rows
+    assert of_topic.after_first == sum(
+        rows - 1 for (_, its), rows in keys.items() if its == customer
+    )
     _without(lake, customer)
     assert lake.failed() == []
+
+
+def test_erased_rows_of_an_earlier_topic_are_not_taken_for_rows_of_the_ledgers_own(
+    lake: Lake,
+) -> None:
+    customer = _customer(lake)
+
+    def before_it_was_made_again(rows: Rows) -> Rows:
+        theirs = [row for row in rows if row["customer_id"] == customer]
+        return [*rows, *(row | {"kafka_topic_id": "earlier"} for row in theirs)]
+
+    lake.rewrite(CLICKSTREAM, before_it_was_made_again)
+    journal = _intend(lake, customer, "earlier", TOPIC_ID)
+    journal.settle("e", ROWS.name)
+    (entry,) = journal.entries(ROWS.name)
+    earlier, own = entry.rows
+    assert earlier.sums == own.sums
+    # An erasure that only the earlier topic had is none of this one.
+    places = tuple(each for each in entry.places if each.topic_id == "earlier")
+    journal.intend(Erasure("earlier", CLICKSTREAM.topic, ROWS.name, 1, places, (earlier,)))
+    journal.settle("earlier", ROWS.name)
+    _without(lake, customer)
+    assert lake.failed() == []
+    (note,) = lake.notes
+    assert (note.erasures, note.rows) == (1, own.sums["stream"].rows)
 
 
 def test_an_erasure_that_was_killed_behind_its_delete_is_accounted_for_too(lake: Lake) -> None:
@@ -144,10 +177,10 @@ def test_erased_quarantined_records_are_not_missed_and_others_are(lake: Lake) ->
     rows = lake.catalog.load_table(BAD.identifier).scan().to_arrow().to_pylist()
     places = sorted({_place(row) for row in rows})
     journal = ErasureJournal(lake.ledger.folder.parent)
-    journal.intend(Erasure("e", CLICKSTREAM.topic, BAD.name, 1, tuple(places[:2]), {}))
+    journal.intend(Erasure("e", CLICKSTREAM.topic, BAD.name, 1, tuple(places[:2])))
     # Of an earlier topic of the name, whose offsets the ledger's own topic has given out again.
     earlier = tuple(place._replace(topic_id="earlier") for place in places[1:4])
-    journal.intend(Erasure("earlier", CLICKSTREAM.topic, BAD.name, 1, earlier, {}))
+    journal.intend(Erasure("earlier", CLICKSTREAM.topic, BAD.name, 1, earlier))
     journal.settle("earlier", BAD.name)
 
     def without(count: int) -> None:
@@ -158,6 +191,8 @@ def test_erased_quarantined_records_are_not_missed_and_others_are(lake: Lake) ->
 
     without(2)
     assert lake.failed() == []
+    (note,) = lake.notes
+    assert (note.erasures, note.quarantined) == (1, 2)
     without(3)
     assert any("missing in quarantine" in line for line in lake.failed())
 
