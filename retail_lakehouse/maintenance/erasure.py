@@ -7,6 +7,9 @@ A delete in these tables is merge-on-read: it writes position deletes beside the
 still hold the rows. The cleaning rewrites those files without them and drops the delete files, and
 rewrites the manifests, whose bounds may name the customer. What held the rows then goes with the
 snapshots that still name it, after their retention.
+
+What is left to clean is asked of the table as it is, and not of what this run has deleted: a run
+before it may have been killed at any point, and other commits may have come behind.
 """
 
 import logging
@@ -187,18 +190,19 @@ class Eraser:
 
         compaction = Compaction(self._spark, self._catalog, table.contract, self._run_id)
         report = compaction.clean_deletes()
-        if rows or _ends_with_a_delete(table):
-            try:
+        try:
+            if _names_gone_files(table):
                 self._rewrite_manifests(table)
+            if carry_mark and _last_mark_names_the_erased(table):
                 mark = table.last_mark()
-                if carry_mark and mark is not None:
+                if mark is not None:
                     self._carry(table, mark, now_ms())
-            except (Py4JJavaError, PySparkException) as error:
-                raise ErasureError(
-                    f"The customer's rows are deleted from {table.name}, but its metadata was not "
-                    f"written anew ({java_words(error)}): it may still name the customer, and "
-                    "files that hold the rows would stay. Erase again; it goes on from here."
-                ) from error
+        except (Py4JJavaError, PySparkException) as error:
+            raise ErasureError(
+                f"The customer's rows are deleted from {table.name}, but its metadata was not "
+                f"written anew ({java_words(error)}): it may still name the customer, and "
+                "files that hold the rows would stay. Erase again; it goes on from here."
+            ) from error
         return TableErasure(
             table=table.contract.qualified_name,
             rows=rows,
@@ -266,11 +270,31 @@ def _taken_since(table: JobTable, before: int | None) -> tuple[int, int]:
     return 0, 0
 
 
-def _ends_with_a_delete(table: JobTable) -> bool:
-    """Whether rows were taken since the last mark: an erasure that did not come to its end."""
-    for facts in table.snapshots_back():
+def _names_gone_files(table: JobTable, snapshot_id: int | None = None) -> bool:
+    """Whether manifests of a snapshot, the current one unless told, still name files that are gone.
+
+    A commit that takes a file out of a manifest leaves its entry there, bounds and all, for as long
+    as the manifest has files that stay. Bounds are cut short, and do not tell for certain whose
+    they are: files that a compaction took count too.
+    """
+    loaded = table.load()
+    snapshot = loaded.currentSnapshot() if snapshot_id is None else loaded.snapshot(snapshot_id)
+    if snapshot is None:
+        return False
+    return any(bool(each.hasDeletedFiles()) for each in snapshot.dataManifests(loaded.io()))
+
+
+def _last_mark_names_the_erased(table: JobTable) -> bool:
+    """Whether the last mark's snapshot, which never expires, may name what is cleaned by now.
+
+    So it is where rows were taken since, and where the snapshot itself has deletes or names files
+    that are gone: a job that committed between an erasure's delete and its cleaning made it so.
+    """
+    for since, facts in enumerate(table.snapshots_back()):
         if facts.mark is not None:
-            return False
+            summary = table.load().snapshot(facts.snapshot_id).summary()
+            has_deletes = int(summary.get("total-delete-files") or 0) > 0
+            return since > 0 and (has_deletes or _names_gone_files(table, facts.snapshot_id))
         if facts.operation in TAKES_ROWS:
             return True
     return False

@@ -77,10 +77,8 @@ def test_an_erased_customer_is_in_no_file_after_the_grace_and_others_stay(
     clickstream.compact()
     warehouse.do(SESSIONS_VIEW)
     assert warehouse.value("SELECT SUM(events) FROM mart.sessions") == 16
-    mark, operations = last_mark(clickstream.load()), clickstream.operations()
+    mark = last_mark(clickstream.load())
     assert mark is not None
-    assert {each.rows for each in erased(clickstream, "c-999999").tables} == {0}
-    assert clickstream.operations() == operations
     found = find_customer(clickstream.spark, clickstream.settings, CUSTOMER)
     assert [len(each.places) for each in found] == [8, 4]
     assert mentions(clickstream, CUSTOMER)
@@ -104,6 +102,9 @@ def test_an_erased_customer_is_in_no_file_after_the_grace_and_others_stay(
     operations = clickstream.operations()
     assert "replace" in operations
     assert {"delete", "overwrite"} & set(operations)
+    # Nothing is left to be done: whoever is erased now, and is not there, changes nothing.
+    assert {each.rows for each in erased(clickstream, "c-999999").tables} == {0}
+    assert clickstream.operations() == operations
     _account_has_the_places_and_never_the_customer(clickstream)
     _view_is_computed_anew_in_full_and_says_so(clickstream, warehouse)
 
@@ -142,6 +143,35 @@ def test_an_erasure_that_was_ended_behind_its_delete_goes_on_from_there(
     _expire_after_the_grace(clickstream, report)
     assert mentions(clickstream, CUSTOMER) == []
     assert mentions(clickstream, OTHER)
+
+
+@pytest.mark.parametrize("killed_before", ["the manifests", "the mark"])
+def test_a_killed_erasure_leaves_no_bounds_where_the_job_commits_before_it_goes_on(
+    clickstream: Tables, killed_before: str
+) -> None:
+    clickstream.land(click(1, CUSTOMER, 26), click(2, OTHER, 0))
+    catalog = clickstream.settings.catalog_name
+    eraser = Eraser(clickstream.spark, catalog, clickstream.contract, CUSTOMER)
+    eraser._delete(eraser.rows, "delete_rows")
+    if killed_before == "the manifests":
+        clickstream.compaction().clean_deletes()
+        clickstream.land(click(3, OTHER, 0))
+    else:
+        # The job's mark is on a snapshot with the rows, their deletes still beside them.
+        clickstream.land(click(3, OTHER, 0))
+        clickstream.compaction().clean_deletes()
+        eraser._rewrite_manifests(eraser.rows)
+
+    report = erased(clickstream)
+
+    assert {each.rows for each in report.tables} == {0}
+    mark = last_mark(clickstream.load())
+    assert mark is not None
+    assert mark.kind is MarkKind.ERASURE
+    _expire_after_the_grace(clickstream, report)
+    assert mentions(clickstream, CUSTOMER) == []
+    assert mentions(clickstream, OTHER)
+    assert len(clickstream.content()) == 2
 
 
 def _expire_after_the_grace(tables: Tables, report: ErasureReport) -> None:
