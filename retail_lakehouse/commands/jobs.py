@@ -7,6 +7,7 @@ Glue, which runs the streaming jobs on the aws profile.
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -65,20 +66,39 @@ def status(
 
 
 def _request(action: Action, name: str, state_dir: StateDir) -> None:
-    from retail_lakehouse.contracts.events import event_named
     from retail_lakehouse.local.control import SupervisorClient
-    from retail_lakehouse.resources.glue_jobs import GlueJobs
-    from retail_lakehouse.resources.job_runs import JobRequestError
 
     settings = load_settings(state_dir)
     if settings.is_local:
         typer.echo(_line(SupervisorClient(settings.root).request(action, name)))
     else:
-        try:
-            event = event_named(name).name
-        except KeyError as error:
-            raise JobRequestError(f"{error.args[0]} On AWS there are only their jobs.") from error
-        typer.echo(GlueJobs(settings.aws_region).request(action, event))
+        _ask_glue(settings, action, name)
+
+
+def _ask_glue(settings: Settings, action: Action, name: str) -> None:
+    from retail_lakehouse.contracts.events import event_named
+    from retail_lakehouse.resources.glue_jobs import GlueJobs
+    from retail_lakehouse.resources.job_runs import JobRequestError
+    from retail_lakehouse.resources.job_wishes import WishNotKeptError, note_asked_outside
+
+    try:
+        event = event_named(name).name
+    except KeyError as error:
+        raise JobRequestError(f"{error.args[0]} On AWS there are only their jobs.") from error
+    unkept: WishNotKeptError | None = None
+    try:
+        # First: no tick of Dagster in between may start what is to be stopped.
+        note_asked_outside(settings.root, event, action, time.time_ns() // 1_000_000)
+    except WishNotKeptError as error:
+        unkept = error
+    typer.echo(GlueJobs(settings.aws_region).request(action, event))
+    # What was started is seen as soon as it lives, whether that was written down or not.
+    if unkept is not None and action == "stop":
+        raise JobRequestError(
+            f"{unkept} A run that Glue stops stays stopped all the same; but where none lives at "
+            f"this moment, Dagster starts {name} again by itself. Stop it on Dagster's host, with "
+            "its DAGSTER_HOME or --state-dir, or with Dagster's job `stop_streaming_jobs`."
+        )
 
 
 def _list_runs(settings: Settings, *, as_json: bool) -> None:

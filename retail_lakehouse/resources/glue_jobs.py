@@ -110,7 +110,8 @@ class GlueJobs:
                             "time is allowed: start it once its run has ended."
                         )
             if verb == "stop":
-                return f"{name} is asked to stop."
+                lives = run.state in (JobState.RUNNING, JobState.STARTING, JobState.STOPPING)
+                return f"{name} {'is asked to stop' if lives else 'has no run to be stopped'}."
             started = self._client().start_job_run(JobName=name)["JobRunId"]
         except (BotoCoreError, ClientError) as error:
             raise JobRequestError(f"Glue did not {verb} {name}: {error}.") from error

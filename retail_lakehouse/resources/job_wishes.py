@@ -1,20 +1,48 @@
-"""What people last asked of the streaming jobs in Dagster, kept in its instance.
+"""What people last asked of the streaming jobs, kept in Dagster's instance.
 
-Here: writing that down and reading it. Not here: asking (`streaming_jobs.py`), what is made of it
-(`sensors/job_watch.py`). Glue remembers a stop only on a run that lived to be stopped: between two
-runs it has nothing to remember it by, and the job would be started again by itself.
+Here: writing that down, from within Dagster and from the command line, and reading it. Not here:
+asking (`streaming_jobs.py`), what is made of it (`sensors/job_watch.py`). Glue remembers a stop
+only on a run that lived to be stopped: between two runs it has nothing to remember it by, and the
+job would be started again by itself.
 """
 
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 import dagster as dg
 
+from retail_lakehouse.local.dagster_instance import dagster_home
 from retail_lakehouse.resources.job_runs import Verb
+
+
+class WishNotKeptError(RuntimeError):
+    """What was asked of a job cannot be written down where the sensor reads it."""
 
 
 def note_asked(instance: dg.DagsterInstance, event: str, verb: Verb, at_ms: int) -> None:
     """Keeps what was asked of a job at `at_ms` (epoch ms), in place of what was asked before."""
     instance.daemon_cursor_storage.set_cursor_values({_key(event): f"{verb} {at_ms}"})
+
+
+def note_asked_outside(root: Path, event: str, verb: Verb, at_ms: int) -> None:
+    """`note_asked` for whoever is not in Dagster, on Dagster's host.
+
+    The instance is that of DAGSTER_HOME, or of the state folder `root` where that is not set.
+
+    Raises:
+        WishNotKeptError: there is none, or it cannot be written.
+    """
+    home = Path(os.environ.get("DAGSTER_HOME") or dagster_home(root)).expanduser()
+    # Dagster would make one in any folder, and no sensor would ever read it.
+    if not (home / "dagster.yaml").is_file():
+        raise WishNotKeptError(f"Dagster's instance is not in {home}: there is no dagster.yaml.")
+    try:
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            note_asked(instance, event, verb, at_ms)
+    except Exception as error:
+        # Its database may be any, and each has errors of its own.
+        raise WishNotKeptError(f"Dagster's instance in {home} cannot be used: {error}") from error
 
 
 def stops_asked(instance: dg.DagsterInstance, events: Iterable[str]) -> dict[str, int]:

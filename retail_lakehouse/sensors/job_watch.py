@@ -39,6 +39,12 @@ _VERBS: dict[tuple[JobAction, Phase], Verb] = {
     (JobAction.STOP_RUN, Phase.STOPPING): "stop",
     (JobAction.STOP_RUN, Phase.RESTARTING): "restart",
 }
+_CAME_UP = frozenset({JobEvent.RUN_UP, JobEvent.SUCCESSOR_UP})
+_NONE_LIVES = (Phase.WAITING, Phase.CRASH_LOOPING, Phase.GAVE_UP, Phase.HANDING_OVER)
+"""Phases in which a stop finds no run that could be stopped, and be found stopped later."""
+_OURS_COMES = (Phase.STARTING, Phase.RESTARTING)
+"""Phases in which a run of ours is on its way, which may come up after somebody asked for a stop:
+this very tick may have read the wishes before that one was written down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +117,8 @@ def watched(
     else since: where no run lived to be stopped, whoever runs the job does not remember it.
     """
     verb: Verb | None = None
-    if _is_stopped_between_runs(job, stop_asked_ms):
-        # There is nothing to ask for; a successor that comes is stopped then.
-        for event in (JobEvent.STOP_ASKED, JobEvent.RUN_STOPPED):
-            job = WatchedJob(step(job.life, event, PACE)[0], job.told, None, job.since_ms)
+    if _is_stop_unheard(job, stop_asked_ms):
+        job, verb = _stopped(job, at_ms)
     for event in _events(job, run, quiet_beyond_seconds, patience, at_ms, stands_aside):
         life, action = step(job.life, event, PACE)
         due = job.due_ms if life.phase is job.life.phase else None
@@ -124,7 +128,9 @@ def watched(
             due = at_ms + int(PACE.successor_seconds * 1000)
         elif action is JobAction.STOP_RUN:
             due = at_ms + STOP_AGAIN_SECONDS * 1000
-        is_new = life.phase is Phase.RUNNING and job.life.phase is not Phase.RUNNING
+        is_new = life.phase is Phase.RUNNING and (
+            job.life.phase is not Phase.RUNNING or event in _CAME_UP
+        )
         job = WatchedJob(life, job.told, due, at_ms if is_new else job.since_ms)
         verb = _VERBS.get((action, life.phase), verb)
     # An outage of whoever runs the jobs must not make old news new.
@@ -132,8 +138,14 @@ def watched(
     return WatchedJob(job.life, told, job.due_ms, job.since_ms), verb
 
 
-def refused(job: WatchedJob, at_ms: int) -> WatchedJob:
-    """The job after a start that could not be had: tried again after a pause."""
+def refused(job: WatchedJob, at_ms: int, *, ends_restarts: bool = False) -> WatchedJob:
+    """The job after a start that could not be had: tried again after a pause.
+
+    `ends_restarts`: whoever runs it goes on with a restart that it has begun, and is asked for no
+    start: where it finds the job stopped then, somebody else has stopped it.
+    """
+    if ends_restarts and job.life.phase is Phase.RESTARTING:
+        return restarted(job)
     life, action = step(job.life, JobEvent.START_REFUSED, PACE)
     due = at_ms + int(PACE.pause_seconds(life.deaths) * 1000)
     return WatchedJob(life, job.told, due if action is JobAction.WAIT else job.due_ms, job.since_ms)
@@ -178,10 +190,21 @@ def _events(
     return [JobEvent.BATCH_SEEN, *([JobEvent.RUN_STEADY] if is_steady else [])]
 
 
-def _is_stopped_between_runs(job: WatchedJob, stop_asked_ms: int | None) -> bool:
-    """Whether a stop was asked for since the last run came up, and no run is there to hear it."""
-    is_between = job.life.phase in (Phase.WAITING, Phase.CRASH_LOOPING, Phase.HANDING_OVER)
-    return is_between and stop_asked_ms is not None and stop_asked_ms >= (job.since_ms or 0)
+def _is_stop_unheard(job: WatchedJob, stop_asked_ms: int | None) -> bool:
+    """Whether a stop was asked for since the last run came up, and that run cannot tell of it."""
+    is_unheard = job.life.phase in (*_NONE_LIVES, *_OURS_COMES)
+    return is_unheard and stop_asked_ms is not None and stop_asked_ms >= (job.since_ms or 0)
+
+
+def _stopped(job: WatchedJob, at_ms: int) -> tuple[WatchedJob, Verb | None]:
+    """The job after a stop that somebody asked for, and what is to be asked of whoever runs it."""
+    life, action = step(job.life, JobEvent.STOP_ASKED, PACE)
+    if job.life.phase in _NONE_LIVES:
+        # There is nothing to ask for; a successor that comes is stopped then.
+        life, _ = step(life, JobEvent.RUN_STOPPED, PACE)
+        return WatchedJob(life, job.told, None, job.since_ms), None
+    due = at_ms + STOP_AGAIN_SECONDS * 1000
+    return WatchedJob(life, job.told, due, job.since_ms), _VERBS.get((action, life.phase))
 
 
 def _heard(job: WatchedJob, run: JobRun, told: JobEvent) -> JobEvent:

@@ -161,7 +161,7 @@ def _control(
                 job = restarted(job) if verb == "restart" else job
             except JobRequestError as error:
                 logger.warning("%s", error)
-                job = refused(job, stream.at_ms)
+                job = refused(job, stream.at_ms, ends_restarts=settings.is_local)
                 phases[name] = job.life.phase
         kept[name] = job.to_json()
     return phases

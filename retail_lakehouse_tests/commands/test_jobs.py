@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
@@ -18,6 +20,7 @@ from retail_lakehouse.local.control import (
 )
 from retail_lakehouse.resources.glue_jobs import GlueJobs
 from retail_lakehouse.resources.job_runs import JobRequestError
+from retail_lakehouse.resources.job_wishes import stops_asked
 from retail_lakehouse.settings import ENV_PREFIX
 from retail_lakehouse_tests.resources.test_glue_jobs import FakeGlue
 from retail_lakehouse_tests.watchdog.test_cloudwatch import AWS
@@ -92,10 +95,23 @@ def glue(monkeypatch: pytest.MonkeyPatch) -> FakeGlue:
     return fake
 
 
+@pytest.fixture
+def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance, as it is found on Dagster's host."""
+    (tmp_path / "dagster.yaml").touch()
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with dg.DagsterInstance.ephemeral() as made:
+        found = contextlib.nullcontext(made)
+        monkeypatch.setattr(dg.DagsterInstance, "from_config", staticmethod(lambda _home: found))
+        yield made
+
+
 @pytest.mark.parametrize(
     "verb, state, asked", [("start", "FAILED", "start"), ("stop", "RUNNING", "stop")]
 )
-def test_on_aws_glue_is_asked(glue: FakeGlue, verb: str, state: str, asked: str) -> None:
+def test_on_aws_glue_is_asked(
+    glue: FakeGlue, instance: dg.DagsterInstance, verb: str, state: str, asked: str
+) -> None:
     glue.state = state
     answer = CliRunner().invoke(app, ["jobs", verb, "inventory"])
     assert answer.exit_code == 0, answer.output
@@ -103,7 +119,35 @@ def test_on_aws_glue_is_asked(glue: FakeGlue, verb: str, state: str, asked: str)
     assert glue.asked == [asked]
 
 
-def test_on_aws_half_a_restart_and_a_job_that_is_none_are_no_success(glue: FakeGlue) -> None:
+def test_on_aws_a_stop_between_two_runs_is_remembered_until_somebody_says_start(
+    glue: FakeGlue, instance: dg.DagsterInstance
+) -> None:
+    glue.state = "FAILED"
+    stopped = CliRunner().invoke(app, ["jobs", "stop", "inventory"])
+    assert (stopped.exit_code, glue.asked) == (0, [])
+    assert "has no run to be stopped" in stopped.output
+    assert list(stops_asked(instance, ["inventory", "transactions"])) == ["inventory"]
+    assert CliRunner().invoke(app, ["jobs", "start", "inventory"]).exit_code == 0
+    assert stops_asked(instance, ["inventory"]) == {}
+
+
+def test_on_aws_a_stop_that_nobody_can_remember_is_asked_for_and_no_success(
+    glue: FakeGlue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    where = ["--state-dir", str(tmp_path)]
+    stopped = CliRunner().invoke(app, ["jobs", "stop", "inventory", *where])
+    assert glue.asked == ["stop"]
+    assert isinstance(stopped.exception, JobRequestError)
+    assert "Dagster starts inventory again by itself" in str(stopped.exception)
+    # What is started shows by itself.
+    glue.state = "STOPPED"
+    assert CliRunner().invoke(app, ["jobs", "start", "inventory", *where]).exit_code == 0
+
+
+def test_on_aws_half_a_restart_and_a_job_that_is_none_are_no_success(
+    glue: FakeGlue, instance: dg.DagsterInstance
+) -> None:
     half = CliRunner().invoke(app, ["jobs", "restart", "inventory"])
     assert isinstance(half.exception, JobRequestError)
     unknown = CliRunner().invoke(app, ["jobs", "stop", "simulator"])

@@ -281,3 +281,60 @@ def test_a_stop_while_glue_hands_over_reaches_the_successor(seen_before: bool) -
         assert ticks.look(EXPIRED, stopped=asked) == (Phase.STOPPED, None)
     came = successor("jr_1_restart_1")
     assert ticks.look(came, stopped=asked) == (Phase.STOPPING, "stop")
+
+
+def test_a_stop_that_crosses_a_start_of_ours_reaches_the_run_that_comes_of_it() -> None:
+    ticks = Ticks(UP)
+    ticks.look(DEAD)
+    assert ticks.look(DEAD, after=PACE.pause_seconds(1)) == (Phase.STARTING, "start")
+    # The tick had read what was asked before the stop was written down.
+    asked = ticks.at_ms + 1
+    assert ticks.look(DEAD, stopped=asked) == (Phase.STOPPING, "stop")
+    came = run(JobState.RUNNING, "jr_2", JobEvent.RUN_UP)
+    assert ticks.look(came, stopped=asked) == (Phase.STOPPING, "stop")
+    ended = run(JobState.STOPPED, "jr_2", JobEvent.RUN_STOPPED)
+    assert ticks.look(ended, stopped=asked) == (Phase.STOPPED, None)
+    assert ticks.look(ended, stopped=asked, after=100_000) == (Phase.STOPPED, None)
+
+
+def test_a_stop_while_a_stalled_run_is_restarted_is_no_restart_any_more() -> None:
+    ticks = Ticks(UP)
+    ticks.look(UP, beyond=5)
+    assert ticks.look(UP, beyond=PATIENCE + 1) == (Phase.RESTARTING, "restart")
+    # Glue does half of it.
+    ticks.job = refused(ticks.job, ticks.at_ms)
+    asked = ticks.at_ms + 1
+    assert ticks.look(run(JobState.STOPPING), stopped=asked) == (Phase.STOPPING, "stop")
+    assert ticks.look(BY_HAND, stopped=asked) == (Phase.STOPPED, None)
+
+
+def test_a_job_that_was_given_up_is_stopped_on_purpose_once_somebody_says_so() -> None:
+    ticks = Ticks(DEAD)
+    ticks.job = WatchedJob(JobLife(Phase.GAVE_UP, 8), ticks.job.told, since_ms=0)
+    assert ticks.look(DEAD, stopped=1) == (Phase.STOPPED, None)
+
+
+def test_a_run_that_somebody_started_while_nobody_looked_is_not_the_one_that_was_stopped() -> None:
+    ticks = Ticks(UP)
+    asked = ticks.at_ms + 1
+    # Stopped, and started in Glue's console, between two looks.
+    other = run(JobState.RUNNING, "jr_2", JobEvent.RUN_UP)
+    assert ticks.look(other, stopped=asked) == (Phase.RUNNING, None)
+    died = run(JobState.FAILED, "jr_2", JobEvent.RUN_DIED)
+    assert ticks.look(died, stopped=asked) == (Phase.WAITING, None)
+    assert ticks.look(died, stopped=asked, after=PACE.pause_seconds(1))[1] == "start"
+
+
+def test_where_restarts_are_ended_by_the_runner_a_job_found_stopped_was_stopped_by_somebody() -> (
+    None
+):
+    ticks = Ticks(UP)
+    ticks.look(UP, beyond=5)
+    assert ticks.look(UP, beyond=PATIENCE + 1) == (Phase.RESTARTING, "restart")
+    ticks.job = refused(ticks.job, ticks.at_ms, ends_restarts=True)
+    by_hand = replace(ticks.job), run(JobState.STOPPED, None, JobEvent.RUN_STOPPED)
+    # One that was never begun is asked for again.
+    assert ticks.look(UP, beyond=PATIENCE + 31) == (Phase.STALLED, None)
+    assert ticks.look(UP, beyond=PATIENCE + 61) == (Phase.RESTARTING, "restart")
+    ticks.job, stopped = by_hand
+    assert ticks.look(stopped) == (Phase.STOPPED, None)
