@@ -80,6 +80,8 @@ class JobEvent(StrEnum):
     """It ended because somebody asked it to."""
     RUN_NEEDS_A_PERSON = "run needs a person"
     """It ended with the exit code that says that starting it again is no use."""
+    RUN_KEPT_OUT = "run kept out"
+    """It ended since another run, which asks for no lease, keeps its tables' lock: no death."""
     START_REFUSED = "start refused"
     """There is a run already, or the last one has not quite ended."""
     STOP_OVERDUE = "stop overdue"
@@ -117,15 +119,16 @@ class Pace:
     successor_seconds: float = 900.0
     """How long a run that expired may go without its successor."""
 
-    def pause_seconds(self, deaths: int) -> float:
-        """The pause after so many deaths in a row."""
+    def pause_seconds(self, deaths: int, *, is_kept_out: bool = False) -> float:
+        """The pause after so many deaths in a row; the longest for one that is kept out."""
+        if is_kept_out:
+            return self.backoff_seconds[-1]
         return self.backoff_seconds[min(max(deaths, 1), len(self.backoff_seconds)) - 1]
 
 
 LOCAL_JOB_PACE = Pace(gives_up_after_deaths=20, steady_after_seconds=300.0)
 """With its start of some 15 s and the longest pause of 30 s, a quarter of an hour: longer than the
-restart of whatever the job needs. A start on a busy machine, and a minute's wait for another
-writer's lock, end well before it counts as steady."""
+restart of whatever the job needs. A start on a busy machine is over well before it is steady."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +197,12 @@ _MOVES: Mapping[JobEvent, Mapping[Phase, _Move]] = {
         # Whoever asked for the restart is the person.
         _P.RESTARTING: _START,
     },
+    # Tried for ever: the other may end at any time, and until then its records land by it.
+    JobEvent.RUN_KEPT_OUT: {
+        **_all(_UP, (_P.WAITING, _A.WAIT)),
+        _P.STOPPING: (_P.STOPPED, _A.NOTHING),
+        _P.RESTARTING: _START,
+    },
     # Not a death: where a run lives already, it is adopted as soon as it is seen.
     JobEvent.START_REFUSED: {_P.STARTING: (_P.WAITING, _A.WAIT)},
     JobEvent.STOP_OVERDUE: _STOP_AGAIN,
@@ -210,6 +219,7 @@ _MOVES: Mapping[JobEvent, Mapping[Phase, _Move]] = {
     JobEvent.SUCCESSOR_OVERDUE: {_P.HANDING_OVER: _START},
 }
 _FORGETS_DEATHS = frozenset({JobEvent.START_ASKED, JobEvent.RESTART_ASKED, JobEvent.STOP_ASKED})
+_LEFT_ALONE = (_P.STOPPED, _P.GAVE_UP, _P.NEEDS_A_PERSON)
 
 
 def step(life: JobLife, event: JobEvent, pace: Pace) -> tuple[JobLife, JobAction]:
@@ -218,7 +228,9 @@ def step(life: JobLife, event: JobEvent, pace: Pace) -> tuple[JobLife, JobAction
         return _after_death(life.deaths + 1, pace)
     phase, action = _MOVES[event].get(life.phase, (life.phase, _A.NOTHING))
     is_steady = event is JobEvent.RUN_STEADY and life.phase is _P.RUNNING
-    if event in _FORGETS_DEATHS or is_steady:
+    # Where a run comes up that nothing but a person starts, and the machine was not asked.
+    is_by_a_person = event is JobEvent.RUN_UP and life.phase in _LEFT_ALONE
+    if event in _FORGETS_DEATHS or is_steady or is_by_a_person:
         return JobLife(phase), action
     return replace(life, phase=phase), action
 

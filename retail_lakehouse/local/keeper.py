@@ -36,7 +36,12 @@ _ASKED: dict[Action, JobEvent] = {
     "stop": JobEvent.STOP_ASKED,
     "restart": JobEvent.RESTART_ASKED,
 }
-_ENDS = (JobEvent.RUN_DIED, JobEvent.RUN_NEEDS_A_PERSON, JobEvent.RUN_STOPPED)
+_ENDS = (
+    JobEvent.RUN_DIED,
+    JobEvent.RUN_KEPT_OUT,
+    JobEvent.RUN_NEEDS_A_PERSON,
+    JobEvent.RUN_STOPPED,
+)
 _STATES: dict[Phase, ProcessState] = {
     Phase.STOPPED: ProcessState.STOPPED,
     Phase.STARTING: ProcessState.STARTING,
@@ -82,6 +87,9 @@ class Unit(Protocol):
     def needs_a_person(self) -> bool:
         """Whether it ended in a way that starting it again cannot mend."""
 
+    def was_kept_out(self) -> bool:
+        """Whether it ended because another process does its work."""
+
 
 class CommandUnit:
     """A process that is started by a command line."""
@@ -95,6 +103,7 @@ class CommandUnit:
         stage: int = 0,
         before_start: Callable[[], None] | None = None,
         final_exit_codes: frozenset[int] = frozenset(),
+        kept_out_exit_codes: frozenset[int] = frozenset(),
         pace: Pace | None = None,
     ) -> None:
         """Describe the process.
@@ -106,6 +115,7 @@ class CommandUnit:
             stage: When it is stopped; lower stages first.
             before_start: Called between the end of the old process and the start.
             final_exit_codes: Exit codes that say that starting it again is no use.
+            kept_out_exit_codes: Exit codes that say that another process does its work.
             pace: How soon and how often it is started again when it dies; for ever when not given.
         """
         self.name = name
@@ -115,6 +125,7 @@ class CommandUnit:
         self._command = command
         self._before_start = before_start
         self._final_exit_codes = final_exit_codes
+        self._kept_out_exit_codes = kept_out_exit_codes
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -160,6 +171,10 @@ class CommandUnit:
         """Whether its exit code is one of the final ones."""
         return self._process is not None and self._process.poll() in self._final_exit_codes
 
+    def was_kept_out(self) -> bool:
+        """Whether its exit code is one of those that say so."""
+        return self._process is not None and self._process.poll() in self._kept_out_exit_codes
+
     def _record(self) -> ProcessRecord | None:
         return read_record(processes.record_path(self._root, self.name))
 
@@ -188,6 +203,7 @@ class Keeper:
         self._started_at: float | None = None
         self._up_since = 0.0
         self._due_at = 0.0
+        self._pause = 0.0
         self._restarts = 0
         self._died_before = False
         self._thread = threading.Thread(target=self._keep, name=unit.name, daemon=True)
@@ -287,12 +303,14 @@ class Keeper:
         while event is not None:
             with self._condition:
                 self._life, action = step(self._life, event, self.unit.pace)
+                self._pause = self.unit.pace.pause_seconds(
+                    self._life.deaths, is_kept_out=event is JobEvent.RUN_KEPT_OUT
+                )
                 self._message = self._sentence(words)
                 if event in _ENDS:
                     self._died_before = event is not JobEvent.RUN_STOPPED
                 if action is JobAction.WAIT:
-                    pause = self.unit.pace.pause_seconds(self._life.deaths)
-                    self._due_at = time.monotonic() + pause
+                    self._due_at = time.monotonic() + self._pause
                 if self._asked and self._asked[0] is event:
                     self._asked.popleft()
                 self._condition.notify_all()
@@ -340,7 +358,7 @@ class Keeper:
     def _death(self) -> JobEvent:
         if self.unit.needs_a_person():
             return JobEvent.RUN_NEEDS_A_PERSON
-        return JobEvent.RUN_DIED
+        return JobEvent.RUN_KEPT_OUT if self.unit.was_kept_out() else JobEvent.RUN_DIED
 
     def _warned(self, error: Exception) -> str:
         # Whatever keeps one process from running is its own affair: the others go on, and the
@@ -352,7 +370,7 @@ class Keeper:
     def _sentence(self, words: str) -> str:
         """Why it is not running, and what comes next; nothing while it runs or is stopped."""
         name, deaths, phase = self.unit.name, self._life.deaths, self._life.phase
-        pause, log = self.unit.pace.pause_seconds(deaths), f"The whole log: {self._log}"
+        pause, log = self._pause, f"The whole log: {self._log}"
         if not words:
             return ""
         if phase is Phase.NEEDS_A_PERSON:

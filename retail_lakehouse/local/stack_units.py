@@ -27,7 +27,7 @@ from retail_lakehouse.local.keeper import CommandUnit, Unit
 from retail_lakehouse.local.processes import Command
 from retail_lakehouse.local.stack_settings import settings_environment
 from retail_lakehouse.settings import Settings
-from retail_lakehouse.streaming.arguments import EXIT_NEEDS_A_PERSON
+from retail_lakehouse.streaming.arguments import EXIT_KEPT_OUT, EXIT_NEEDS_A_PERSON
 
 if TYPE_CHECKING:
     from retail_lakehouse.local.broker import Broker
@@ -84,6 +84,10 @@ class BrokerUnit:
 
     def needs_a_person(self) -> bool:
         """Never: a broker may always be tried again."""
+        return False
+
+    def was_kept_out(self) -> bool:
+        """Never: who has its ports is told by its start."""
         return False
 
 
@@ -174,6 +178,7 @@ class StackUnits:
             partial(self._job, event),
             before_start=lambda: shutil.rmtree(temporary, ignore_errors=True),
             final_exit_codes=frozenset({EXIT_NEEDS_A_PERSON}),
+            kept_out_exit_codes=frozenset({EXIT_KEPT_OUT}),
             pace=LOCAL_JOB_PACE,
         )
 

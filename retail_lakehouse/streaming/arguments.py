@@ -13,6 +13,8 @@ from typing import Any
 
 EXIT_NEEDS_A_PERSON = 3
 """Exit status of a job that found records lost, or the like: a start by itself is no use."""
+EXIT_KEPT_OUT = 4
+"""Exit status of a job whose topic another job writes: it may end at any time."""
 
 
 @dataclass(frozen=True, slots=True)

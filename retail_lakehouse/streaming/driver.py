@@ -24,7 +24,7 @@ from retail_lakehouse.contracts.events import EventContract, event_named
 from retail_lakehouse.contracts.mark import MarkError
 from retail_lakehouse.dedupe.key_index import KeyIndex
 from retail_lakehouse.streaming import checkpoint, kafka, startup
-from retail_lakehouse.streaming.arguments import EXIT_NEEDS_A_PERSON, JobArguments
+from retail_lakehouse.streaming.arguments import EXIT_KEPT_OUT, EXIT_NEEDS_A_PERSON, JobArguments
 from retail_lakehouse.streaming.iceberg import TableNotReadyError, java_words
 from retail_lakehouse.streaming.jvm_watch import end_with_jvm
 from retail_lakehouse.streaming.kafka import KafkaUnavailableError
@@ -48,7 +48,7 @@ def run_streaming_job(event_name: str, argv: Sequence[str]) -> int:
     """Runs the event's streaming job until it is told to stop; returns the exit status.
 
     0: stopped when asked. 1: failed, start it again. 3: records are lost, a mark cannot be read, or
-    a checkpoint cannot be moved aside; a person has to look.
+    a checkpoint cannot be moved aside; a person has to look. 4: another job keeps the topic's lock.
     """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
@@ -63,8 +63,10 @@ def run_streaming_job(event_name: str, argv: Sequence[str]) -> int:
     except (startup.LossError, MarkError, checkpoint.CheckpointStuckError) as error:
         logger.error("%s", error)
         return EXIT_NEEDS_A_PERSON
+    except LockHeldError as error:
+        logger.error("%s", error)
+        return EXIT_KEPT_OUT
     except (
-        LockHeldError,
         KafkaUnavailableError,
         TableNotReadyError,
         StaleProgressError,

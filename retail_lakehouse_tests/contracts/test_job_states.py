@@ -53,6 +53,7 @@ lease seen           .    As   As   As   .    .    .    .    .    .    .    .
 run died             .    Wa~  Wa~  Wa~  Wa~  St   Sg+  .    .    .    .    Wa~
 run stopped          .    St   St   St   St   St   Sg+  .    .    .    .    St
 run needs a person   .    Np!  Np!  Np!  Np!  St   Sg+  .    .    .    .    Np!
+run kept out         .    Wa~  Wa~  Wa~  Wa~  St   Sg+  .    .    .    .    .
 start refused        .    Wa~  .    .    .    .    .    .    .    .    .    .
 stop overdue         .    .    .    .    .    Sp-  Re-  .    .    .    .    .
 backoff over         .    .    .    .    .    .    .    Sg+  Sg+  .    .    .
@@ -94,6 +95,7 @@ def test_each_event_does_to_each_phase_what_the_table_says(
 
 ENDS = {
     JobEvent.RUN_DIED,
+    JobEvent.RUN_KEPT_OUT,
     JobEvent.RUN_STOPPED,
     JobEvent.RUN_NEEDS_A_PERSON,
 }
@@ -152,8 +154,25 @@ def test_waiting_for_a_lease_is_neither_a_death_nor_a_stall_and_forgets_neither(
     assert step(life, JobEvent.RUN_DIED, PACE)[0] == JobLife(Phase.CRASH_LOOPING, 3)
 
 
-def test_a_job_that_dies_each_time_of_a_minutes_wait_is_in_a_crash_loop() -> None:
-    # A start of Spark on a busy machine, and the patience with a lock that is never given back.
+def test_a_run_that_is_kept_out_is_no_death_however_often_that_is() -> None:
+    life = JobLife(Phase.RUNNING, 2)
+    for _ in range(100):
+        life, action = step(life, JobEvent.RUN_KEPT_OUT, PACE)
+        assert (life, action) == (JobLife(Phase.WAITING, 2), JobAction.WAIT)
+        for event in (JobEvent.BACKOFF_OVER, JobEvent.RUN_UP):
+            life, _ = step(life, event, PACE)
+    assert step(life, JobEvent.RUN_DIED, PACE)[0] == JobLife(Phase.CRASH_LOOPING, 3)
+    assert PACE.pause_seconds(2, is_kept_out=True) == PACE.backoff_seconds[-1]
+
+
+def test_what_a_person_started_elsewhere_is_tried_as_often_as_at_first() -> None:
+    for phase in (Phase.STOPPED, Phase.GAVE_UP, Phase.NEEDS_A_PERSON):
+        assert step(JobLife(phase, 5), JobEvent.RUN_UP, PACE)[0] == JobLife(Phase.RUNNING)
+    for phase in (Phase.STARTING, Phase.WAITING, Phase.CRASH_LOOPING):
+        assert step(JobLife(phase, 4), JobEvent.RUN_UP, PACE)[0] == JobLife(Phase.RUNNING, 4)
+
+
+def test_a_start_on_a_busy_machine_is_not_steady_yet() -> None:
     assert LOCAL_JOB_PACE.steady_after_seconds > 60 + 60
 
 
@@ -188,7 +207,7 @@ class World:
         self.most = max(self.most, self.live)
 
     def happen(self, what: str) -> None:
-        if what in ("died", "stopped", "needs a person", "expired") and self.live:
+        if what in ("died", "stopped", "needs a person", "kept out", "expired") and self.live:
             self.live -= 1
             self.successor_is_coming = what == "expired"
             self.tell(JobEvent(f"run {what}"))
@@ -225,6 +244,7 @@ _HAPPENINGS = [
     "died",
     "stopped",
     "needs a person",
+    "kept out",
     "expired",
     "successor",
     "overdue",

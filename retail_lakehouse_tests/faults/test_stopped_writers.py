@@ -14,6 +14,7 @@ from retail_lakehouse.contracts.events import INVENTORY
 from retail_lakehouse.local.control import ProcessState
 from retail_lakehouse.local.processes import end_session
 from retail_lakehouse.streaming import driver
+from retail_lakehouse.streaming.arguments import EXIT_KEPT_OUT
 from retail_lakehouse_tests.faults.job_with_fault import Fault
 from retail_lakehouse_tests.faults.stream import Stream
 
@@ -32,7 +33,7 @@ def test_a_writer_that_was_stopped_keeps_others_out_and_goes_on_once_it_is_conti
         job.wait_until_stopped(victim)
         with monkeypatch.context() as patch:
             patch.setattr(driver, "LOCK_TIMEOUT_SECONDS", 1)
-            assert stream.run(patch) == 1
+            assert stream.run(patch) == EXIT_KEPT_OUT
         for member in job.members():
             member.resume()
         stream.wait_until_caught_up()

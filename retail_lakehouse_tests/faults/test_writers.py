@@ -8,6 +8,7 @@ import time
 import pytest
 
 from retail_lakehouse.streaming import driver
+from retail_lakehouse.streaming.arguments import EXIT_KEPT_OUT
 from retail_lakehouse.streaming.lock import topic_lease
 from retail_lakehouse_tests.faults.stream import Stream
 
@@ -22,7 +23,7 @@ def test_a_job_keeps_others_out_yields_when_asked_and_ends_when_told(
         stream.wait_until_caught_up()
         with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
             patch.setattr(driver, "LOCK_TIMEOUT_SECONDS", 1)
-            assert stream.run(patch) == 1
+            assert stream.run(patch) == EXIT_KEPT_OUT
         assert f"Another process writes the tables of {stream.topic}: process " in caplog.text
         assert f"process {job.process.pid} (job_with_fault" in caplog.text
 

@@ -234,6 +234,9 @@ class SlowToStart:
     def needs_a_person(self) -> bool:
         return False
 
+    def was_kept_out(self) -> bool:
+        return False
+
 
 def test_a_start_after_a_stop_is_another_start_also_while_the_first_is_under_way(
     keep: Keep,
@@ -329,3 +332,20 @@ def test_a_start_that_fails_is_tried_again_whatever_the_process_before_it_said(
     until(lambda: len(kept.deaths()) == 2)
     assert kept.keeper.status().state is ProcessState.WAITING
     assert "no such program" in kept.keeper.status().message
+
+
+def test_one_that_is_kept_out_is_tried_on_and_never_given_up(keep: Keep, tmp_path: Path) -> None:
+    command = Command(["/bin/sh", "-c", "exit 4"])
+    kept = keep(
+        CommandUnit(
+            tmp_path,
+            "one",
+            lambda: command,
+            kept_out_exit_codes=frozenset({4}),
+            pace=Pace(backoff_seconds=(0.0, 0.03), crash_loop_deaths=2, gives_up_after_deaths=3),
+        )
+    )
+    kept.keeper.ask("start")
+    until(lambda: len(kept.deaths()) >= 4)
+    assert kept.messages(ProcessState.CRASHING, ProcessState.HALTED) == []
+    assert all("exit code 4" in told and "again in 0.03 s" in told for told in kept.deaths())

@@ -266,6 +266,9 @@ class Troubled:
     def needs_a_person(self) -> bool:
         return False
 
+    def was_kept_out(self) -> bool:
+        return False
+
 
 def _raise_next(errors: list[Exception]) -> None:
     if errors:

@@ -116,6 +116,9 @@ class WaitsForAnAnswer:
     def needs_a_person(self) -> bool:
         return False
 
+    def was_kept_out(self) -> bool:
+        return False
+
 
 def test_a_start_that_waits_for_an_answer_does_not_hold_up_the_stop(tmp_path: Path) -> None:
     stack = Supervisor(tmp_path, [WaitsForAnAnswer(tmp_path)])

@@ -216,6 +216,7 @@ def test_a_job_that_yields_to_a_long_lease_is_not_called_stalled_and_not_restart
     assert phases == ["running", "standing aside", "standing aside", "running"]
     assert jobs.asked == []
     # That records wait is told all the same, with what they wait for.
+    assert not lags[-1].passed
     assert "Cause: slow job. It stands aside" in str(lags[-1].description)
 
 

@@ -1,4 +1,4 @@
-"""Rules of a job's end: what only a person can mend is one sentence and its own exit status."""
+"""Rules of a job's end: one sentence, and an exit status that says what to do about it."""
 
 import threading
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from retail_lakehouse.contracts.mark import MarkError
 from retail_lakehouse.job_settings import job_arguments
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.streaming import driver
-from retail_lakehouse.streaming.arguments import EXIT_NEEDS_A_PERSON
+from retail_lakehouse.streaming.arguments import EXIT_KEPT_OUT, EXIT_NEEDS_A_PERSON
 from retail_lakehouse.streaming.checkpoint import (
     CheckpointFiles,
     CheckpointState,
@@ -24,9 +24,19 @@ from retail_lakehouse.streaming.lock import LockHeldError
 from retail_lakehouse.streaming.startup import LossError
 
 
-@pytest.mark.parametrize("error", [LossError, MarkError, CheckpointStuckError])
-def test_what_only_a_person_can_mend_is_a_sentence_and_no_traceback(
+@pytest.mark.parametrize(
+    "error, status",
+    [
+        (LossError, EXIT_NEEDS_A_PERSON),
+        (MarkError, EXIT_NEEDS_A_PERSON),
+        (CheckpointStuckError, EXIT_NEEDS_A_PERSON),
+        (LockHeldError, EXIT_KEPT_OUT),
+        (StaleProgressError, 1),
+    ],
+)
+def test_what_ends_a_job_is_a_sentence_without_a_traceback_and_an_exit_status_of_its_kind(
     error: type[Exception],
+    status: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -38,7 +48,7 @@ def test_what_only_a_person_can_mend_is_a_sentence_and_no_traceback(
     monkeypatch.setattr(driver, "end_with_jvm", lambda *_: None)
     monkeypatch.setattr(driver, "StreamingJob", lambda *_: SimpleNamespace(run=lambda: run(0)))
     arguments = job_arguments(Settings.load({"state_dir": tmp_path}), "inventory").to_argv()
-    assert driver.run_streaming_job("inventory", arguments) == EXIT_NEEDS_A_PERSON
+    assert driver.run_streaming_job("inventory", arguments) == status
     (record,) = caplog.records
     assert record.getMessage() == "What happened. What to do."
     assert record.exc_info is None
