@@ -105,7 +105,7 @@ ALERTS: tuple[AlertContract, ...] = (
         "Records are lost between two commits",
         "Views over this table are held: they show what was right before and nothing newer, until "
         "somebody has looked and lets them go.",
-        "retail-lakehouse views release {name}",
+        "retail-lakehouse views list",
         "Every figure is right: only the account of what was refused is short.",
     ),
     AlertContract(
@@ -113,14 +113,14 @@ ALERTS: tuple[AlertContract, ...] = (
         "Events have landed twice",
         "Views over this table are held, so that they count nothing twice: they show what was "
         "right before and nothing newer, until somebody has looked and lets them go.",
-        "retail-lakehouse views release {name}",
+        "retail-lakehouse views list",
     ),
     AlertContract(
         Measure.CONFORMS_TO_CONTRACT.value,
         "Rows break the contract",
         "Views over this table are held: they show what was right before and nothing newer, until "
         "somebody has looked and lets them go.",
-        "retail-lakehouse views release {name}",
+        "retail-lakehouse views list",
     ),
     AlertContract(
         Measure.SERVING_LAG.value,

@@ -22,3 +22,7 @@ def test_a_check_of_an_asset_has_the_level_that_its_page_shows() -> None:
 def test_a_check_that_nobody_promised_anything_of_is_told_by_its_name() -> None:
     assert level_behind("retail_iceberg/inventory_events", "rows_are_blue") is None
     assert alert_for("rows_are_blue").title == "The check rows are blue fails"
+
+
+def test_no_alert_suggests_first_to_let_go_of_what_nobody_has_looked_at() -> None:
+    assert not [alert.check for alert in ALERTS if " release " in alert.command]
