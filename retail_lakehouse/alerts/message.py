@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from retail_lakehouse.alerts.incidents import Figure, Kind, Notice
 from retail_lakehouse.alerts.redact import one_line, without_secrets
-from retail_lakehouse.contracts.alerting import alert_for, subject_of
+from retail_lakehouse.contracts.alerting import alert_for
 from retail_lakehouse.contracts.service_levels import CONTROL_PLANE, Severity, runbook_of
 
 SENTENCE_MOST = 600
@@ -111,7 +111,7 @@ def slack_escaped(text: str) -> str:
 def suggested_command(notice: Notice) -> str:
     """What to run first."""
     name = notice.asset.rpartition("/")[2]
-    return alert_for(notice.check).command.format(name=name, job=subject_of(notice.asset))
+    return alert_for(notice.check).command.format(name=name)
 
 
 def moment(ms: int) -> str:

@@ -20,7 +20,7 @@ class AlertContract:
     meaning: str
     """For the planners who look at the views."""
     command: str
-    """What to run first; `{name}` is the asset's last part, `{job}` the streaming job's name."""
+    """What to run first; `{name}` is the asset's last part."""
     of_quarantine: str = ""
     """The meaning for a quarantine, over which no view is held; the same where it is empty."""
 
@@ -64,7 +64,7 @@ ALERTS: tuple[AlertContract, ...] = (
         "A streaming job does not commit",
         "New events of this kind do not reach the tables: stock, sales or sessions go stale. "
         "Nothing is lost while the topic keeps the events.",
-        "retail-lakehouse jobs restart {job}",
+        "retail-lakehouse jobs status",
     ),
     AlertContract(
         Measure.INGEST_LAG.value,

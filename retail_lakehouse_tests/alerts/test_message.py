@@ -25,7 +25,7 @@ def test_a_message_says_what_since_when_what_it_means_and_what_to_do() -> None:
         "Severity: critical",
         "Owner: team:data-platform",
         "For the planners: New events of this kind do not reach the tables",
-        "First: retail-lakehouse jobs restart inventory",
+        "First: retail-lakehouse jobs status",
         "Page: http://127.0.0.1:3000/assets/streaming/inventory_streaming?view=checks"
         "&checkDetail=streaming_job_healthy",
         "Runbook: https://docs.example/runbooks/streaming-job-healthy.md",
@@ -34,9 +34,15 @@ def test_a_message_says_what_since_when_what_it_means_and_what_to_do() -> None:
         assert part in message.text
     shown = json.dumps(message.blocks, ensure_ascii=False)
     assert "For the planners" in shown
-    assert "`retail-lakehouse jobs restart inventory`" in shown
+    assert "`retail-lakehouse jobs status`" in shown
     assert "|Runbook>" in shown
     assert "?view=checks&amp;checkDetail=streaming_job_healthy|Dagster's page>" in shown
+
+
+def test_a_suggested_command_names_what_the_alert_is_of() -> None:
+    told = notice(check="serving_lag", asset="mart/mv_stock_newest")
+    text = render("abc", [told], LINKS).text
+    assert "First: retail-lakehouse views refresh mv_stock_newest" in text
 
 
 @pytest.mark.parametrize("contract", ALERTS, ids=lambda contract: contract.check)
