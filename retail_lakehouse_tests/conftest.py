@@ -25,6 +25,7 @@ from retail_lakehouse.settings import ENV_PREFIX, Settings
 from retail_lakehouse.streaming.session import session_config
 from retail_lakehouse.tables.catalog import open_catalog, prepare_catalog
 from retail_lakehouse.tables.evolve import ensure_tables
+from retail_lakehouse_tests.temporary_files import folder_in_memory
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -35,6 +36,13 @@ MakeTopic = Callable[..., str]
 _CACHE_VARIABLE = f"{ENV_PREFIX}CACHE_DIR"
 # Read before the variables are taken away: a test that names no cache must not write into this one.
 _CACHE = Path(os.environ.get(_CACHE_VARIABLE) or Path(__file__).parents[1] / ".lakehouse" / "cache")
+
+
+def pytest_configure() -> None:
+    """Temporary files lie in memory where there is enough; `--basetemp` says otherwise."""
+    folder = folder_in_memory()
+    if folder is not None:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
 
 
 @pytest.fixture(scope="session", autouse=True)
