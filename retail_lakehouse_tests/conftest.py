@@ -28,6 +28,7 @@ from retail_lakehouse.tables.evolve import ensure_tables
 from retail_lakehouse_tests.temporary_files import folder_in_memory
 
 if TYPE_CHECKING:
+    from alembic.config import Config
     from pyspark.sql import SparkSession
 
 MakeTopic = Callable[..., str]
@@ -50,6 +51,25 @@ def _spark_compiles_quickly() -> Iterator[None]:
     """Spark in tests lives for seconds: Java's second compiler would cost more than it saves."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _dagster_reads_its_migrations_once() -> Iterator[None]:
+    """They are some ninety modules, and each new instance would run them all several times."""
+    from alembic.script import ScriptDirectory
+
+    read = ScriptDirectory.from_config
+    known: dict[str, ScriptDirectory] = {}
+
+    def from_config(config: Config) -> ScriptDirectory:
+        name = str(config.config_file_name)
+        if name not in known:
+            known[name] = read(config)
+        return known[name]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", staticmethod(from_config))
         yield
 
 

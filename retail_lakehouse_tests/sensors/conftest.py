@@ -1,7 +1,7 @@
 """What the sensors' tests share: a lakehouse of their own and a way to tick."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +26,21 @@ def lakehouse(settings: Settings) -> Lakehouse:
 
 
 @pytest.fixture
-def tick() -> Tick:
-    """Evaluates a sensor, with the cursor of the tick before unless told otherwise."""
+def tick() -> Iterator[Tick]:
+    """Evaluates a sensor with the cursor of its tick before; the instance is one for the test."""
     cursors: dict[str, str | None] = {}
 
     def evaluate(sensor: dg.SensorDefinition, **resources: Any) -> dg.SensorResult:
-        with (
-            dg.DagsterInstance.ephemeral() as instance,
-            dg.build_sensor_context(
-                instance=instance, cursor=cursors.get(sensor.name), resources=resources
-            ) as context,
-        ):
+        with dg.build_sensor_context(
+            instance=instance, cursor=cursors.get(sensor.name), resources=resources
+        ) as context:
             result = sensor(context)
         assert isinstance(result, dg.SensorResult)
         cursors[sensor.name] = result.cursor
         return result
 
-    return evaluate
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield evaluate
 
 
 @pytest.fixture
