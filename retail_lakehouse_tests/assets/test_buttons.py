@@ -167,7 +167,9 @@ def test_evaluate_judges_by_the_same_look_as_the_sensor(lakehouse: Lakehouse) ->
     assert all(each.passed for each in evaluations)
 
 
-def test_evaluate_knows_what_the_sensors_have_seen_before(lakehouse: Lakehouse) -> None:
+def test_evaluate_knows_what_the_sensors_have_seen_before(
+    lakehouse: Lakehouse, tmp_path: Path
+) -> None:
     view = MATERIALIZED_VIEWS[0]
     lakehouse.commit("inventory", 90, age_seconds=40_000)
     drained = {"drained_partitions": {"inventory": {"0": now_ms() - 15_000}}}
@@ -190,7 +192,7 @@ def test_evaluate_knows_what_the_sensors_have_seen_before(lakehouse: Lakehouse) 
     assert "watch_stream" in str(alone["ingest_lag"].metadata["not_known"].value)
     assert "refresh_due_views" in str(alone["serving_lag"].metadata["not_known"].value)
     assert "not_known" not in alone["producer_clock"].metadata
-    with dg.DagsterInstance.local_temp() as instance:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         leave_cursor(instance, STREAM_SENSOR, cursor(drained))
         leave_cursor(instance, VIEWS_SENSOR, cursor(down))
         knowing = told(instance)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -114,11 +115,13 @@ def declared(settings: Settings) -> int:
     return len(list(declared_in(build_defs(settings).get_repository_def())))
 
 
-def test_a_tick_sends_a_heartbeat_that_all_sensors_work(settings: Settings, stub: Stubber) -> None:
+def test_a_tick_sends_a_heartbeat_that_all_sensors_work(
+    settings: Settings, stub: Stubber, tmp_path: Path
+) -> None:
     all_of_them = declared(settings)
     assert all_of_them >= 4
     stub.add_response("put_metric_data", {}, expected(0.0))
-    with dg.DagsterInstance.local_temp() as instance:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         assert (
             evaluate(settings, instance)
             == f"{all_of_them} of {all_of_them} sensors and schedules work."
@@ -127,10 +130,10 @@ def test_a_tick_sends_a_heartbeat_that_all_sensors_work(settings: Settings, stub
 
 
 def test_a_sensor_that_raises_at_every_tick_is_counted_and_named(
-    settings: Settings, stub: Stubber
+    settings: Settings, stub: Stubber, tmp_path: Path
 ) -> None:
     stub.add_response("put_metric_data", {}, expected(1.0))
-    with dg.DagsterInstance.local_temp() as instance:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         fail_three_times(instance, "send_alerts")
         told = evaluate(settings, instance)
     all_of_them = declared(settings)
@@ -142,11 +145,11 @@ def test_a_sensor_that_raises_at_every_tick_is_counted_and_named(
 
 
 def test_a_heartbeat_that_is_refused_fails_the_tick_with_what_to_do(
-    settings: Settings, stub: Stubber
+    settings: Settings, stub: Stubber, tmp_path: Path
 ) -> None:
     stub.add_client_error("put_metric_data", "AccessDenied", "not allowed", 403)
     with (
-        dg.DagsterInstance.local_temp() as instance,
+        dg.DagsterInstance.local_temp(str(tmp_path)) as instance,
         pytest.raises(HeartbeatError, match=r"\(AccessDenied\).*Allow cloudwatch:PutMetricData"),
     ):
         evaluate(settings, instance)

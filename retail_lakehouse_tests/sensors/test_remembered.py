@@ -1,13 +1,15 @@
 """What a sensor knows is found by others: the newest memory of that name, or none."""
 
+from pathlib import Path
+
 import dagster as dg
 
 from retail_lakehouse.sensors.remembered import STREAM_SENSOR, VIEWS_SENSOR, remembered
 from retail_lakehouse_tests.sensors.cursors import cursor, leave_cursor
 
 
-def test_the_memory_of_the_sensor_that_ticked_last_is_the_one() -> None:
-    with dg.DagsterInstance.local_temp() as instance:
+def test_the_memory_of_the_sensor_that_ticked_last_is_the_one(tmp_path: Path) -> None:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         assert remembered(instance, STREAM_SENSOR) is None
         leave_cursor(instance, STREAM_SENSOR, cursor({"at": "old"}), location="gone")
         leave_cursor(instance, STREAM_SENSOR, cursor({"at": "new"}), ticked_at=2.0)
