@@ -210,6 +210,8 @@ class Stream:
             patch.setattr(driver, "spark_session", lambda arguments: self.spark)
             patch.setattr(driver, "event_named", lambda name: self.contract)
             patch.setattr(SparkSession, "stop", lambda session: None)
+            # How soon it sees that it is asked to stop.
+            patch.setattr(driver, "_POLL_SECONDS", 0.1)
             signal.signal(signal.SIGTERM, lambda *_: None)
             watcher.start()
             try:
@@ -317,7 +319,8 @@ def new_stream(
     settings = settings.model_copy(
         update={
             "bootstrap_servers": bootstrap_servers,
-            "trigger_seconds": 1.0,
+            # Each batch waits for the next whole multiple of it.
+            "trigger_seconds": 0.2,
             "max_offsets_per_trigger": BATCH_RECORDS,
         }
     )

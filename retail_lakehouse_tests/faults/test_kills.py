@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from retail_lakehouse_tests.faults.job_with_fault import Fault
-from retail_lakehouse_tests.faults.stream import Stream
+from retail_lakehouse_tests.faults.stream import BATCH_RECORDS, Stream
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -29,7 +29,8 @@ KILLS = [
 def test_a_killed_jobs_records_land_once_when_it_is_started_again(
     lasting_stream: Stream, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    lasting_stream.produce(150)
+    # One batch and some more, so that what was killed had not caught up.
+    lasting_stream.produce(BATCH_RECORDS + 20)
     with lasting_stream.spawned(fault) as job:
         status = job.wait()
         told = job.log.read_text()

@@ -30,7 +30,7 @@ def test_a_job_keeps_others_out_yields_when_asked_and_ends_when_told(
         with topic_lease(stream.settings.lock_dir, stream.topic, timeout_seconds=30):
             before = stream.end()
             stream.produce(50)
-            time.sleep(3)
+            time.sleep(1.5)
             assert not stream.caught_up()
             assert stream.caught_up(before)
         stream.wait_until_caught_up()
