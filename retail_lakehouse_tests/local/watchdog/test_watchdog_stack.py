@@ -7,6 +7,7 @@ Under the real supervisor, with the real notifiers to a real receiver. Limits ar
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -268,7 +269,8 @@ def test_one_sensor_that_raises_at_every_tick_is_told_by_name_with_its_error(sta
     stack.mood.touch()
     stack.wait(("opened", "/moody:sensor_ticks"))
     sentence = stack.sentence("opened", "/moody:sensor_ticks")
-    assert sentence.startswith("The sensor moody failed in its last 3 ticks, since ")
+    # The watchdog may come by a little later than the third.
+    assert re.match(r"The sensor moody failed in its last [3-6] ticks, since ", sentence)
     assert sentence.endswith("UTC: ValueError: the shelf is empty")
     stack.mood.unlink()
     stack.wait(("opened", "/moody:sensor_ticks"), ("recovered", "/moody:sensor_ticks"))
