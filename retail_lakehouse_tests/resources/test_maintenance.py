@@ -89,6 +89,8 @@ def _run(monkeypatch: pytest.MonkeyPatch, state: str) -> tuple[Any, Glue, Mainte
     monkeypatch.setattr(job, "spark_session", lambda _: NoSpark())
     monkeypatch.setattr(job, "run_task", tasks)
     monkeypatch.setattr("retail_lakehouse.resources.maintenance._MESSAGES_SECONDS", 0.1)
+    # A run that fails sends no last message, and Dagster would wait for one.
+    monkeypatch.setattr("dagster._core.pipes.utils.WAIT_FOR_LOGS_AFTER_EXECUTION_INTERVAL", 0)
     monkeypatch.setattr("boto3.client", lambda *_, **__: bucket)
 
     @dg.asset(key=KEY)
