@@ -37,6 +37,7 @@ MakeTopic = Callable[..., str]
 _CACHE_VARIABLE = f"{ENV_PREFIX}CACHE_DIR"
 # Read before the variables are taken away: a test that names no cache must not write into this one.
 _CACHE = Path(os.environ.get(_CACHE_VARIABLE) or Path(__file__).parents[1] / ".lakehouse" / "cache")
+_FIRST = tuple(Path(__file__).with_name(name) for name in ("warehouse", "web"))
 
 
 def pytest_configure() -> None:
@@ -44,6 +45,14 @@ def pytest_configure() -> None:
     folder = folder_in_memory()
     if folder is not None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files that come last by name go first.
+
+    Files run side by side in this order, and the last long one would be waited for alone.
+    """
+    items.sort(key=lambda item: not any(folder in item.path.parents for folder in _FIRST))
 
 
 @pytest.fixture(scope="session", autouse=True)
