@@ -253,6 +253,8 @@ class Stream:
         supervisor = Supervisor(
             root, [CommandUnit(root, name, lambda: self._command(next(faults)))]
         )
+        # A JVM that stands still uses up all the time that its driver is given.
+        supervisor._keepers[name].grace_seconds = 2.0
         supervisor.open()
         try:
             supervisor.request("start", name)

@@ -20,10 +20,8 @@ from retail_lakehouse_tests.faults.stream import Stream
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(600)]
 
-VICTIMS = ["driver", "jvm", "both"]
 
-
-@pytest.mark.parametrize("victim", VICTIMS)
+@pytest.mark.parametrize("victim", ["driver", "jvm", "both"])
 def test_a_writer_that_was_stopped_keeps_others_out_and_goes_on_once_it_is_continued(
     stream: Stream, monkeypatch: pytest.MonkeyPatch, victim: str
 ) -> None:
@@ -41,7 +39,8 @@ def test_a_writer_that_was_stopped_keeps_others_out_and_goes_on_once_it_is_conti
     stream.check()
 
 
-@pytest.mark.parametrize("victim", VICTIMS)
+# With both stopped it is the same as with the driver: the session is killed, whoever stands still.
+@pytest.mark.parametrize("victim", ["driver", "jvm"])
 def test_a_stopped_writer_is_gone_before_the_supervisor_starts_another(
     stream: Stream, victim: str
 ) -> None:
