@@ -192,7 +192,9 @@ def lakehouse(spark_settings: Settings) -> Settings:
     """The session's Spark catalog with all tables, new and empty."""
     catalog = open_catalog(spark_settings)
     for contract in TABLES:
-        if catalog.table_exists(contract.identifier):
-            catalog.drop_table(contract.identifier)
+        name = contract.identifier
+        # One that nobody has written to is as good as new.
+        if catalog.table_exists(name) and catalog.load_table(name).metadata.snapshots:
+            catalog.drop_table(name)
     ensure_tables(catalog, spark_settings)
     return spark_settings

@@ -71,6 +71,7 @@ SHORT = re.compile(
 )
 """Sentences too short to be told from others by their words."""
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: Path(page.path).stem)
+WITH_PYTHON = [page for page in PAGES if page.blocks("python")]
 OTHERS = [Page(f"docs/{path.name}") for path in sorted((REPO / "docs").glob("*.md"))]
 by_any_page = pytest.mark.parametrize(
     "page", [*PAGES, INDEX, *OTHERS], ids=lambda page: Path(page.path).stem
@@ -189,7 +190,12 @@ def test_what_is_named_of_dagster_exists(page: Page, names_in_dagster: dict[str,
     assert control <= names_in_dagster["job"]
 
 
-@by_page
+def test_the_pages_of_checks_that_hold_and_of_volume_show_python() -> None:
+    shown = {contract_of(page).check for page in WITH_PYTHON}
+    assert shown >= {*HOLDING, Measure.VOLUME}
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: Path(page.path).stem)
 def test_python_on_a_page_runs_against_tables_as_the_jobs_leave_them(
     page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
