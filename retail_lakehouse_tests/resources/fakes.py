@@ -21,7 +21,6 @@ from retail_lakehouse.contracts.fields import Kind
 from retail_lakehouse.contracts.job_states import JobEvent
 from retail_lakehouse.contracts.mark import SUMMARY_KEY, Counts, Mark, MarkKind, TimeRange
 from retail_lakehouse.contracts.tables import (
-    QUARANTINE_TABLES,
     TableContract,
     event_table,
     quarantine_table,
@@ -35,6 +34,7 @@ from retail_lakehouse.resources.warehouse import Refreshed, StillFree
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.warehouse.errors import WarehouseError
 from retail_lakehouse.warehouse.refresh import RefreshOutcome, RefreshResult
+from retail_lakehouse_tests.resources.empty_tables import open_with_event_tables
 
 TOPIC_ID = "4lHcSyD1TcqhRbz6DyQn1A"
 
@@ -161,16 +161,7 @@ class Lakehouse:
     settings: Settings
 
     def __post_init__(self) -> None:
-        from retail_lakehouse.tables.catalog import open_catalog, prepare_catalog
-        from retail_lakehouse.tables.evolve import ensure_tables
-
-        prepare_catalog(self.settings)
-        self.catalog = open_catalog(self.settings)
-        ensure_tables(
-            self.catalog,
-            self.settings,
-            (*(event_table(event) for event in EVENTS), *QUARANTINE_TABLES),
-        )
+        self.catalog = open_with_event_tables(self.settings)
         self.marks: dict[str, Mark] = {}
 
     def resource(self) -> IcebergCatalogResource:
