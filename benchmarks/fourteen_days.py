@@ -48,7 +48,7 @@ START = datetime(2026, 10, 20, tzinfo=UTC)
 FAULT_START = datetime(2026, 10, 27, 12, tzinfo=UTC)
 """Afternoon in Berlin, morning in New York: stores are open in both."""
 HEALTHY_STEPS = 13
-"""Before a fault: an even number of them ago, checks sent their last heartbeat."""
+"""Before a fault; at the last of them checks send their heartbeat, as at every third."""
 RESULTS = Path(__file__).with_name("results")
 logger = logging.getLogger(__name__)
 
