@@ -87,8 +87,8 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
 
 def _execute(connection: sqlite3.Connection, statement: str) -> None:
     try:
-        # It goes on only as far as its rows are asked for.
-        connection.execute(statement).fetchall()
+        # `execute` takes a single step of a statement without columns: one page of so many.
+        connection.executescript(statement)
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise
