@@ -189,8 +189,11 @@ class Stream:
         same = (r.partition for r in self.records if r.value == value)
         return next(same, number % self.partitions)
 
-    def run(self, monkeypatch: pytest.MonkeyPatch) -> int:
-        """Runs the job in this process until it has caught up, then ends it by SIGTERM."""
+    def run(self, monkeypatch: pytest.MonkeyPatch, *, ends_by_itself: bool = False) -> int:
+        """Runs the job in this process until it has caught up, then ends it by SIGTERM.
+
+        `ends_by_itself`: it is told nothing, whoever has caught up meanwhile.
+        """
         from pyspark.sql import SparkSession
 
         ended = threading.Event()
@@ -213,6 +216,8 @@ class Stream:
             # How soon it sees that it is asked to stop.
             patch.setattr(driver, "_POLL_SECONDS", 0.1)
             signal.signal(signal.SIGTERM, lambda *_: None)
+            if ends_by_itself:
+                ended.set()
             watcher.start()
             try:
                 arguments = job_arguments(self.settings, INVENTORY.name).to_argv()

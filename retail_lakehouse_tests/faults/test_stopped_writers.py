@@ -31,7 +31,7 @@ def test_a_writer_that_was_stopped_keeps_others_out_and_goes_on_once_it_is_conti
         job.wait_until_stopped(victim)
         with monkeypatch.context() as patch:
             patch.setattr(driver, "LOCK_TIMEOUT_SECONDS", 1)
-            assert stream.run(patch) == EXIT_KEPT_OUT
+            assert stream.run(patch, ends_by_itself=True) == EXIT_KEPT_OUT
         for member in job.members():
             member.resume()
         stream.wait_until_caught_up()

@@ -23,7 +23,7 @@ def test_a_job_keeps_others_out_yields_when_asked_and_ends_when_told(
         stream.wait_until_caught_up()
         with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
             patch.setattr(driver, "LOCK_TIMEOUT_SECONDS", 1)
-            assert stream.run(patch) == EXIT_KEPT_OUT
+            assert stream.run(patch, ends_by_itself=True) == EXIT_KEPT_OUT
         assert f"Another process writes the tables of {stream.topic}: process " in caplog.text
         assert f"process {job.process.pid} (job_with_fault" in caplog.text
 
