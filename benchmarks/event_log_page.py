@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from retail_lakehouse.contracts.maintenance import WHOLE_EVERY_HOURS
 from retail_lakehouse.history.prune import TICKS_KEPT
 
 LIMIT_MB_A_DAY = 20.0
 MEGABYTE = 1_000_000
 HOURS_A_DAY = 24
+WHOLE_A_DAY = HOURS_A_DAY // WHOLE_EVERY_HOURS
 SNAPSHOTS = 225
 """Of each event table: 15 minutes of a trigger of 4 s."""
 QUERY_TIMES = 5
@@ -28,7 +30,9 @@ class Result:
     event_log_bytes_in_hour: int = 0
     ticks_bytes_in_hour: int = 0
     run_bytes: int = 0
-    """Of one maintenance run, in the event log and among the runs; one starts every hour."""
+    """Of a maintenance run, in the event log and among the runs; one starts every hour."""
+    whole_run_bytes: int = 0
+    """Of one that maintains everything, every `WHOLE_EVERY_HOURS`."""
     tick_stored_ms: float = 0.0
     first_hour: dict[str, dict[str, float | int]] = field(default_factory=dict)
     first_day: dict[str, dict[str, float | int]] = field(default_factory=dict)
@@ -45,8 +49,9 @@ class Result:
     @property
     def mb_a_day(self) -> float:
         """What a day adds to the event log and to the runs."""
-        an_hour = self.event_log_bytes_in_hour + self.run_bytes
-        return an_hour * HOURS_A_DAY / MEGABYTE
+        events = self.event_log_bytes_in_hour * HOURS_A_DAY
+        runs = self.run_bytes * (HOURS_A_DAY - WHOLE_A_DAY) + self.whole_run_bytes * WHOLE_A_DAY
+        return (events + runs) / MEGABYTE
 
     @property
     def ticks_mb(self) -> float:
@@ -75,7 +80,8 @@ def page(result: Result) -> str:
         "",
         f"**{result.mb_a_day:.1f} MB a day** (at most {LIMIT_MB_A_DAY:.0f}): {by_hour:.1f} MB "
         f"of events without a run ({', '.join(f'{n:,} {kind}' for kind, n in events.items())}) "
-        f"and {HOURS_A_DAY} maintenance runs of {result.run_bytes / 1000:.0f} kB. Ticks are kept "
+        f"and {HOURS_A_DAY} maintenance runs of {result.run_bytes / 1000:.0f} kB, {WHOLE_A_DAY} "
+        f"of them of {result.whole_run_bytes / 1000:.0f} kB. Ticks are kept "
         f"for {TICKS_KEPT.total_seconds() / 3600:.0f} hours: {result.ticks_mb:.1f} MB, which do "
         "not grow.",
         "",

@@ -8,24 +8,28 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
+from retail_lakehouse.assets.keys import maintenance_key
 from retail_lakehouse.assets.maintenance import CompactionConfig, task_op_name, task_selection
 from retail_lakehouse.contracts.maintenance import (
     COMPACTION_CRON,
     ORPHANS_CRON,
-    REOPENED_EVERY_HOURS,
+    WHOLE_EVERY_HOURS,
     MaintenanceTask,
 )
+from retail_lakehouse.contracts.tables import EVENT_TABLES
 
-REOPENED_TAG = "retail_lakehouse/reopened"
-"""Of a run that also took partitions which late rows reopened."""
+WHOLE_TAG = "retail_lakehouse/whole"
+"""Of a run that maintained everything, not the last closed hour alone."""
+HOURLY = [maintenance_key(MaintenanceTask.COMPACTION, table) for table in EVENT_TABLES]
+"""What the run of each hour takes."""
 _COMPACTION_JOB = "compact_and_expire"
-_EVERY = timedelta(hours=REOPENED_EVERY_HOURS)
+_EVERY = timedelta(hours=WHOLE_EVERY_HOURS)
 _SLACK = timedelta(minutes=30)
 """Half of the time between two ticks: a run is made some seconds after its own."""
 
 
 def maintenance_schedules() -> list[dg.ScheduleDefinition]:
-    """Closed hours and old snapshots every hour, orphan files every night. Times are UTC."""
+    """Closed hours every hour, orphan files every night, the rest every six hours; times UTC."""
     return [_compaction_schedule(), _orphans_schedule()]
 
 
@@ -49,8 +53,8 @@ def schedule_left_to_dev(schedule: dg.ScheduleDefinition, why: str) -> dg.Schedu
     )
 
 
-def takes_reopened(at: datetime, last: datetime | None) -> bool:
-    """Whether the compaction of the tick `at` takes partitions that late rows reopened.
+def takes_everything(at: datetime, last: datetime | None) -> bool:
+    """Whether the run of the tick `at` maintains everything, or the hour that was closed last.
 
     `last` is when the last run that did was made, if it succeeded. Not asked of the hour: a tick
     that was missed and a run that failed are made up for by the next one.
@@ -58,10 +62,10 @@ def takes_reopened(at: datetime, last: datetime | None) -> bool:
     return last is None or at - last > _EVERY - _SLACK
 
 
-def _last_reopened(instance: dg.DagsterInstance) -> datetime | None:
+def _last_whole(instance: dg.DagsterInstance) -> datetime | None:
     taken = dg.RunsFilter(
         job_name=_COMPACTION_JOB,
-        tags={REOPENED_TAG: "true"},
+        tags={WHOLE_TAG: "true"},
         statuses=[dg.DagsterRunStatus.SUCCESS],
     )
     records = instance.get_run_records(taken, limit=1)
@@ -74,12 +78,13 @@ def _compaction_schedule() -> dg.ScheduleDefinition:
 
     def request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         at = context.scheduled_execution_time
-        reopened = takes_reopened(at, _last_reopened(context.instance))
-        ops = {task_op_name(MaintenanceTask.COMPACTION): CompactionConfig(reopened=reopened)}
+        whole = takes_everything(at, _last_whole(context.instance))
+        ops = {task_op_name(MaintenanceTask.COMPACTION): CompactionConfig(reopened=whole)}
         return dg.RunRequest(
             run_key=at.isoformat(),
             run_config=dg.RunConfig(ops=ops),
-            tags={REOPENED_TAG: str(reopened).lower()},
+            tags={WHOLE_TAG: str(whole).lower()},
+            asset_selection=None if whole else HOURLY,
         )
 
     return dg.ScheduleDefinition(
@@ -90,8 +95,8 @@ def _compaction_schedule() -> dg.ScheduleDefinition:
         job=job,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=(
-            "Compacts the hour that was closed last and expires old snapshots; every "
-            f"{REOPENED_EVERY_HOURS} hours also the partitions that late rows reopened."
+            f"Compacts the hour that was closed last; every {WHOLE_EVERY_HOURS} hours also the "
+            "partitions that late rows reopened and the quarantines, and expires old snapshots."
         ),
     )
 

@@ -71,7 +71,7 @@ class SettingFields(BaseSettings):
     """0: 15 locally, 300 on AWS."""
     sensor_interval_seconds: int = Field(0, ge=0)
     """0: 15 locally, 30 on AWS."""
-    report_interval_seconds: int = Field(600, ge=0, le=3600)
+    report_interval_seconds: int = Field(900, ge=0, le=3600)
     """How often news of a table, a view or a topic is reported to Dagster's event log. 0: at every
     tick, which is some 300 MB a day locally. What fails or recovers is reported at once."""
     history_retention_days: int = Field(14, ge=1)

@@ -26,6 +26,7 @@ def result(hour_bytes: int, run_bytes: int) -> Result:
         events_in_hour={"AssetCheckEvaluation": 100},
         event_log_bytes_in_hour=hour_bytes,
         run_bytes=run_bytes,
+        whole_run_bytes=run_bytes,
         ticks_bytes_in_hour=1_000_000,
         first_hour={"watch_stream": cost_summary([TickCost(90.0, 10.0), TickCost(100.0, 100.0)])},
         first_day_queries={"runs": 2.0},

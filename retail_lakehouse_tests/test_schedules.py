@@ -11,7 +11,7 @@ from retail_lakehouse.build import build_defs
 from retail_lakehouse.contracts.maintenance import MaintenanceTask
 from retail_lakehouse.contracts.tables import MAINTAINED_TABLES
 from retail_lakehouse.local.dagster_instance import write_instance
-from retail_lakehouse.schedules import REOPENED_TAG, takes_reopened
+from retail_lakehouse.schedules import HOURLY, WHOLE_TAG, takes_everything
 from retail_lakehouse_tests.resources.fakes import settings_in
 
 
@@ -45,11 +45,9 @@ def test_beside_make_dev_schedules_are_off_and_say_why(tmp_path: Path) -> None:
         (timedelta(days=2), True),
     ],
 )
-def test_reopened_partitions_are_compacted_every_six_hours(
-    since: timedelta | None, reopened: bool
-) -> None:
+def test_everything_is_maintained_every_six_hours(since: timedelta | None, reopened: bool) -> None:
     at = datetime(2026, 11, 23, 7, 15, tzinfo=UTC)
-    assert takes_reopened(at, None if since is None else at - since) is reopened
+    assert takes_everything(at, None if since is None else at - since) is reopened
 
 
 def test_a_run_that_failed_or_was_missed_is_made_up_for_an_hour_later(tmp_path: Path) -> None:
@@ -67,13 +65,15 @@ def test_a_run_that_failed_or_was_missed_is_made_up_for_an_hour_later(tmp_path: 
             context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at)
             (request,) = schedule.evaluate_tick(context).run_requests or []
             assert request.run_key == at.isoformat()
-            told = request.tags[REOPENED_TAG]
+            told = request.tags[WHOLE_TAG]
             config = request.run_config["ops"]["maintenance_compaction"]["config"]
             assert config == {"reopened": told == "true"}
+            # Each hour what was closed in it; quarantines and expiry are not told of in vain.
+            assert request.asset_selection == (None if told == "true" else HOURLY)
             return told
 
         def ran(status: dg.DagsterRunStatus, reopened: str = "true") -> None:
-            tags = {REOPENED_TAG: reopened}
+            tags = {WHOLE_TAG: reopened}
             instance.create_run_for_job(compaction, status=status, tags=tags)
 
         ran(dg.DagsterRunStatus.FAILURE)

@@ -8,16 +8,17 @@ from enum import StrEnum
 
 HOUR_CLOSES_AFTER_MINUTES = 10
 """A partition is closed so long after its last moment: by then its punctual rows have landed."""
-REOPENED_EVERY_HOURS = 6
-"""Hours that late rows reopened are compacted again so often: each time costs writing the hour
-anew, and three days of hours get late rows all the time."""
+WHOLE_EVERY_HOURS = 6
+"""So often everything is maintained: hours that late rows reopened, which each time costs writing
+the hour anew, and three days of hours get late rows all the time; quarantines, whose partitions are
+days; snapshots that no job expires. What has nothing to do tells Dagster 20 KB all the same."""
 ORPHAN_AGE_DAYS = 3
 """A file that no snapshot names is removed after so long: until then it may be a commit's to be."""
 SMALL_FILE_SHARE = 0.75
 """A file below this share of the target size is small: two of them in one partition are merged."""
 
 COMPACTION_CRON = "15 * * * *"
-"""Each hour, once it is closed; also expires snapshots."""
+"""Each hour, once it is closed."""
 ORPHANS_CRON = "45 3 * * *"
 
 

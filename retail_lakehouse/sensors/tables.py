@@ -25,7 +25,7 @@ from retail_lakehouse.settings import Settings
 if TYPE_CHECKING:
     from pyiceberg.table import Table
 
-SELDOM = 3
+SELDOM = 2
 """Tables that nobody waits for (quarantines, dimensions) are reported that much less often."""
 
 
