@@ -26,7 +26,7 @@ dev: $(STAMP) ## Start the whole platform on this machine; Ctrl-C stops it
 	@$(BIN)/retail-lakehouse dev $(ARGS)
 
 test: $(STAMP) ## Run every test, those with the real Kafka and Spark included
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP) ## Lint, check formatting and types, hold the import rules
 	$(BIN)/ruff check
