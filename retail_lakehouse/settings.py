@@ -217,6 +217,14 @@ class Settings(SettingFields):
         return self.sensor_interval_seconds or (15 if self.is_local else 30)
 
     @property
+    def unreported_seconds(self) -> int:
+        """Seconds without a report after which Dagster's badge of a table or a view turns red.
+
+        A report may be as old as the interval, and what it told as old as the service level.
+        """
+        return SERVICE_LEVELS.serving_lag_seconds + self.report_interval_seconds
+
+    @property
     def disk_warning_free_mb(self) -> int:
         """Free MiB below which the disk fills up."""
         return self.disk_warning_mb or SERVICE_LEVELS.disk_warning_free_mb

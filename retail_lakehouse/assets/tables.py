@@ -149,10 +149,7 @@ def _spec(contract: TableContract, settings: Settings) -> dg.AssetSpec:
     if contract.kind == "events":
         # Judges the last materialization: `still_fresh.py` makes one where nothing waits.
         policy = dg.FreshnessPolicy.time_window(
-            # By then a report is as old as it gets, and what it told as old as it may be.
-            fail_window=timedelta(
-                seconds=SERVICE_LEVELS.serving_lag_seconds + settings.report_interval_seconds
-            ),
+            fail_window=timedelta(seconds=settings.unreported_seconds),
             warn_window=timedelta(
                 seconds=SERVICE_LEVELS.ingest_lag_seconds
                 + settings.report_interval_seconds

@@ -333,9 +333,7 @@ def _spec(view: ViewContract, settings: Settings) -> dg.AssetSpec:
     if view.is_materialized:
         # Judges the last materialization: `still_fresh.py` makes one where nothing waits.
         policy = dg.FreshnessPolicy.time_window(
-            fail_window=timedelta(
-                seconds=SERVICE_LEVELS.serving_lag_seconds + settings.report_interval_seconds
-            ),
+            fail_window=timedelta(seconds=settings.unreported_seconds),
             warn_window=timedelta(
                 seconds=SERVICE_LEVELS.ingest_lag_seconds
                 + max(settings.report_interval_seconds, settings.refresh_seconds)

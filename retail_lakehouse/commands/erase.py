@@ -99,6 +99,7 @@ def view_line(result: RefreshResult) -> str:
 
 def closing_lines(report: ErasureReport, settings: Settings) -> list[str]:
     """When the last of it goes, and where it is still."""
+    from retail_lakehouse.contracts.maintenance import WHOLE_EVERY_HOURS
     from retail_lakehouse.contracts.topics import TOPICS
     from retail_lakehouse.maintenance.erasure import erasable_events
 
@@ -108,7 +109,7 @@ def closing_lines(report: ErasureReport, settings: Settings) -> list[str]:
     return [
         f"The files that held it go with their snapshots, at the first expiry after {gone:%H:%M} "
         f"UTC ({settings.retention_minutes} minutes of grace for queries that run). The platform "
-        "expires every hour; or run this again then.",
+        f"expires every {WHOLE_EVERY_HOURS} hours at the latest; or run this again then.",
         f"Kafka keeps the records themselves until they are {hours} hours old.",
     ]
 

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from retail_lakehouse.cli import app
 from retail_lakehouse.commands.erase import closing_lines, table_lines, view_line
+from retail_lakehouse.contracts.maintenance import WHOLE_EVERY_HOURS
 from retail_lakehouse.local.erase import ErasureReport
 from retail_lakehouse.maintenance.erasure import TableErasure
 from retail_lakehouse.settings import Settings, SettingsError
@@ -39,6 +40,7 @@ def test_the_last_file_s_time_and_kafka_s_retention_are_told(tmp_path: Path) -> 
     report = ErasureReport((ERASED,), int(at.timestamp() * 1000))
     goes, kafka = closing_lines(report, Settings.load({"state_dir": tmp_path}))
     assert "after 11:17 UTC (15 minutes of grace" in goes
+    assert f"expires every {WHOLE_EVERY_HOURS} hours at the latest" in goes
     assert "168 hours" in kafka
 
 
