@@ -16,7 +16,7 @@ MEMORY_DISK = Path("/dev/shm")
 FREE_BYTES = 6 * 1024**3
 """More than the tests ever keep at once, and than the free space at which the platform warns."""
 AVAILABLE_BYTES = 12 * 1024**3
-"""For those files and for two of Spark and Kafka each."""
+"""For those files and for a Spark and a Kafka of each file that runs beside others."""
 
 
 def folder_in_memory() -> Path | None:

@@ -1,6 +1,6 @@
 """A writer under SIGSTOP: it keeps others out, goes on once continued, and is ended when replaced.
 
-Apart from the other writers' tests because two files run side by side.
+Apart from the other writers' tests because files run side by side.
 """
 
 import contextlib
