@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,6 +43,12 @@ def test_a_day_is_its_hours_and_their_maintenance_runs() -> None:
     assert told.held
     assert not result(800_000, 100_000).held
     assert not result(0, 0).held, "nothing was measured"
+
+
+def test_a_run_in_six_is_the_one_that_maintains_everything() -> None:
+    told = replace(result(500_000, 100_000), whole_run_bytes=300_000)
+    assert told.mb_a_day == 15.2
+    assert "24 maintenance runs of 100 kB, 4 of them of 300 kB" in page(told)
 
 
 def test_the_page_has_the_day_the_ticks_and_the_queries() -> None:
