@@ -1,5 +1,7 @@
 """How often things happen: each page says what the code does, in words or in figures."""
 
+import pytest
+
 from retail_lakehouse.contracts.maintenance import (
     COMPACTION_CRON,
     HOUR_CLOSES_AFTER_MINUTES,
@@ -16,25 +18,29 @@ from retail_lakehouse.settings import Settings
 from retail_lakehouse.streaming.writer import EXPIRE_EVERY_SECONDS
 from retail_lakehouse_tests.docs.pages import Page
 
-SETTINGS = Settings.load({"state_dir": "unused"})
-REPORTED = SETTINGS.report_interval_seconds
 FAILING, ELSE = FAILING_HEARTBEAT_SECONDS // 60, HEARTBEAT_SECONDS // 60
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings.load({"state_dir": "unused"})
 
 
 def prose(path: str) -> str:
     return Page(path).prose
 
 
-def test_how_often_news_is_told() -> None:
-    assert f"once in {REPORTED} s (`report_interval_seconds`)" in prose("docs/history.md")
-    assert f"what a table or a view gained, every {REPORTED // 60} minutes" in prose(
+def test_how_often_news_is_told(settings: Settings) -> None:
+    reported = settings.report_interval_seconds
+    assert f"once in {reported} s (`report_interval_seconds`)" in prose("docs/history.md")
+    assert f"what a table or a view gained, every {reported // 60} minutes" in prose(
         "docs/runbooks/README.md"
     )
-    assert REPORTED == 15 * 60
+    assert reported == 15 * 60
     assert "What a table gained within a quarter hour is one event" in prose("README.md")
     assert "gathers the commits of a quarter hour" in prose("docs/runbooks/README.md")
     assert "gathers the commits of a quarter hour" in prose("docs/runbooks/offsets-contiguous.md")
-    assert SELDOM * REPORTED == 30 * 60
+    assert SELDOM * reported == 30 * 60
     assert "of a quarantine or a dimension every half hour" in prose("docs/history.md")
 
 
@@ -50,20 +56,21 @@ def test_how_often_a_check_is_told() -> None:
     assert f"wait for {unlooked} minutes at the most" in page
 
 
-def test_when_the_badge_turns_red_after_a_job_or_the_refreshes_stop() -> None:
-    page, red = prose("docs/freshness.md"), SETTINGS.unreported_seconds
+def test_when_the_badge_turns_red_after_a_job_or_the_refreshes_stop(settings: Settings) -> None:
+    page, reported = prose("docs/freshness.md"), settings.report_interval_seconds
+    red = settings.unreported_seconds
     # The last report is of the moment, or of as long before or behind it as reports wait.
-    assert f"red {red:,} to {red + REPORTED:,} s later" in page
-    assert f"red {red - REPORTED:,} to {red:,} s later" in page
+    assert f"red {red:,} to {red + reported:,} s later" in page
+    assert f"red {red - reported:,} to {red:,} s later" in page
 
 
-def test_how_long_history_is_kept() -> None:
+def test_how_long_history_is_kept(settings: Settings) -> None:
     page = prose("docs/history.md")
-    assert f"older than {SETTINGS.history_retention_days} days" in page
+    assert f"older than {settings.history_retention_days} days" in page
     assert f"after {TICKS_KEPT.total_seconds() / 3600:.0f} hours" in page
 
 
-def test_when_maintenance_is_due() -> None:
+def test_when_maintenance_is_due(settings: Settings) -> None:
     page = prose("docs/maintenance.md")
     assert COMPACTION_CRON == "15 * * * *"
     assert "| compaction | every hour at :15 |" in page
@@ -74,7 +81,7 @@ def test_when_maintenance_is_due() -> None:
     assert EXPIRE_EVERY_SECONDS == 2 * 60
     assert SNAPSHOTS_KEPT_LEAST == 5
     assert "does the same every two minutes, its last five snapshots apart" in page
-    assert f"({SETTINGS.retention_minutes} locally, a day on AWS)" in page
+    assert f"({settings.retention_minutes} locally, a day on AWS)" in page
     assert ORPHANS_CRON == "45 3 * * *"
     assert "| orphans | every night at 3:45 |" in page
     assert f"older than {ORPHAN_AGE_DAYS} days" in page
