@@ -292,8 +292,8 @@ class Keeper:
             if self.unit.is_alive():
                 steady = time.monotonic() - self._up_since > self.unit.pace.steady_after_seconds
                 return (JobEvent.RUN_STEADY, "") if self._life.deaths and steady else None
-            tail = " / ".join(processes.log_tail(self._log, lines=3))
-            words = f"{self.unit.name} ended with {self.unit.last_exit()}: {tail or 'no log'}"
+            said = processes.last_words(self._log) or "no log"
+            words = f"{self.unit.name} ended with {self.unit.last_exit()}: {said}"
             return self._death(), words
         except Exception as error:  # noqa: BLE001 - a thread that ended would keep nothing
             return JobEvent.RUN_DIED, self._warned(error)

@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 _KEPT = "KEPT_BY_RETAIL_LAKEHOUSE"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_ERROR = re.compile(r"[-0-9]{10} [:0-9]{8},[0-9]{3} ERROR (?P<words>.+)")
+"""A line of our own programs' log, as `streaming/driver.py` writes it."""
+_SENTENCE_MOST = 600
 LOG_ROTATE_BYTES = 20 * 1024 * 1024
 _POLL_SECONDS = 0.05
 _KILL_WAIT_SECONDS = 5.0
@@ -245,6 +248,19 @@ def log_tail(path: Path, lines: int = 5, width: int = 200) -> list[str]:
         return []
     kept = [plain.rstrip() for line in told if (plain := _COLOUR.sub("", line)).strip()]
     return [line[:width] for line in kept[-lines:]]
+
+
+def last_words(path: Path, lines: int = 3) -> str:
+    """What a process said last: its error, where it ended with one, else its last lines.
+
+    A job's error says what to do next; the libraries' own lines around it would leave no room.
+    """
+    tail = log_tail(path, lines=8, width=_SENTENCE_MOST)
+    for line in reversed(tail):
+        error = _ERROR.match(line)
+        if error:
+            return error["words"]
+    return " / ".join(line[:200] for line in tail[-lines:])
 
 
 def _is_stopped(pid: int) -> bool:

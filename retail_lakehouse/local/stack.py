@@ -22,7 +22,7 @@ from retail_lakehouse.local.dagster_instance import make_instance
 from retail_lakehouse.local.dagster_workspace import code_server_socket, write_workspace
 from retail_lakehouse.local.jar_fetches import JarFetches
 from retail_lakehouse.local.keeper import Unit
-from retail_lakehouse.local.processes import log_tail
+from retail_lakehouse.local.processes import last_words
 from retail_lakehouse.local.stack_units import JOBS, WATCHDOG, StackUnits
 from retail_lakehouse.local.startup import StartCancelledError, Step
 from retail_lakehouse.local.supervisor import Supervisor
@@ -238,7 +238,7 @@ class Stack:
 
 
 def _late(status: ProcessStatus) -> str:
-    words = " / ".join(log_tail(Path(status.log), lines=3)) or "nothing"
+    words = last_words(Path(status.log)) or "nothing"
     return (
         f"{status.name} is not ready after {_READY_TIMEOUT_SECONDS:.0f} seconds. The last it said "
         f"in {status.log}: {words}"

@@ -240,3 +240,19 @@ def test_the_tail_of_a_coloured_log_has_no_colours(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("\x1b[32m2026-11-23\x1b[0m - daemon - \x1b[34mINFO\x1b[0m - ticks\n\x1b[0m\n")
     assert processes.log_tail(log, lines=2) == ["2026-11-23 - daemon - INFO - ticks"]
+
+
+def test_the_last_words_are_the_error_that_a_program_ended_with_without_the_lines_around_it(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "log"
+    noise = 'Setting default log level to "WARN".\n26/11/24 00:13:06 ERROR MicroBatch: no\n'
+    told = "2026-11-24 00:13:16,657 ERROR The topic was made again: set accept_loss=5f13a235787f.\n"
+    log.write_text(told + noise)
+    assert processes.last_words(log) == "The topic was made again: set accept_loss=5f13a235787f."
+    log.write_text(told + "another run\n" * 9 + noise)
+    assert processes.last_words(log) == (
+        'another run / Setting default log level to "WARN". / '
+        "26/11/24 00:13:06 ERROR MicroBatch: no"
+    )
+    assert processes.last_words(tmp_path / "none.log") == ""
