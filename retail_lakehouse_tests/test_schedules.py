@@ -64,8 +64,10 @@ def test_a_run_that_failed_or_was_missed_is_made_up_for_an_hour_later(tmp_path: 
 
         def asked(hours: float) -> str:
             at = datetime.now(UTC) + timedelta(hours=hours)
-            context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at)
-            (request,) = schedule.evaluate_tick(context).run_requests or []
+            with dg.build_schedule_context(
+                instance=instance, scheduled_execution_time=at
+            ) as context:
+                (request,) = schedule.evaluate_tick(context).run_requests or []
             assert request.run_key == at.isoformat()
             told = request.tags[WHOLE_TAG]
             config = request.run_config["ops"]["maintenance_compaction"]["config"]
@@ -124,8 +126,8 @@ def test_what_the_schedule_asks_for_is_a_run_that_takes_it_and_nothing_else(
             done, tags = dg.DagsterRunStatus.SUCCESS, {WHOLE_TAG: "true"}
             instance.create_run_for_job(compaction, status=done, tags=tags)
         at = datetime.now(UTC) + timedelta(hours=1)
-        context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at)
-        (request,) = schedule.evaluate_tick(context).run_requests or []
+        with dg.build_schedule_context(instance=instance, scheduled_execution_time=at) as context:
+            (request,) = schedule.evaluate_tick(context).run_requests or []
         assert job.execute_in_process(
             request.run_config, instance, asset_selection=request.asset_selection
         ).success

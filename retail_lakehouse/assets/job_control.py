@@ -11,7 +11,7 @@ from pydantic import Field
 from retail_lakehouse.assets.stream import now_ms
 from retail_lakehouse.contracts.events import EVENTS, event_named
 from retail_lakehouse.resources.job_runs import JobRequestError, Verb
-from retail_lakehouse.resources.job_wishes import note_asked
+from retail_lakehouse.resources.job_wishes import STAYS_ASKED, note_asked
 from retail_lakehouse.resources.streaming_jobs import StreamingJobsResource
 
 
@@ -49,7 +49,7 @@ def _control_job(verb: Verb) -> dg.JobDefinition:
             except KeyError as error:
                 refused.append(str(error.args[0]))
             except JobRequestError as error:
-                refused.append(str(error))
+                refused.append(f"{error} {STAYS_ASKED}" if verb == "stop" else str(error))
         if refused:
             raise dg.Failure(description=" ".join(refused))
 

@@ -79,7 +79,11 @@ def _ask_glue(settings: Settings, action: Action, name: str) -> None:
     from retail_lakehouse.contracts.events import event_named
     from retail_lakehouse.resources.glue_jobs import GlueJobs
     from retail_lakehouse.resources.job_runs import JobRequestError
-    from retail_lakehouse.resources.job_wishes import WishNotKeptError, note_asked_outside
+    from retail_lakehouse.resources.job_wishes import (
+        STAYS_ASKED,
+        WishNotKeptError,
+        note_asked_outside,
+    )
 
     try:
         event = event_named(name).name
@@ -91,7 +95,12 @@ def _ask_glue(settings: Settings, action: Action, name: str) -> None:
         note_asked_outside(settings.root, event, action, time.time_ns() // 1_000_000)
     except WishNotKeptError as error:
         unkept = error
-    typer.echo(GlueJobs(settings.aws_region).request(action, event))
+    try:
+        typer.echo(GlueJobs(settings.aws_region).request(action, event))
+    except JobRequestError as error:
+        if action != "stop" or unkept is not None:
+            raise
+        raise JobRequestError(f"{error} {STAYS_ASKED}") from error
     # What was started is seen as soon as it lives, whether that was written down or not.
     if unkept is not None and action == "stop":
         raise JobRequestError(

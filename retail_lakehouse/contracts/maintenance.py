@@ -9,9 +9,9 @@ from enum import StrEnum
 HOUR_CLOSES_AFTER_MINUTES = 10
 """A partition is closed so long after its last moment: by then its punctual rows have landed."""
 WHOLE_EVERY_HOURS = 6
-"""So often everything is maintained: hours that late rows reopened, which each time costs writing
-the hour anew, and three days of hours get late rows all the time; quarantines, whose partitions are
-days; snapshots that no job expires. What has nothing to do tells Dagster 20 KB all the same."""
+"""Between two runs that maintain everything: also hours that late rows reopened (three days of
+hours get some all the time, and each run writes such an hour anew), quarantines, whose partitions
+are days, and snapshots. The runs of the other hours take the hour that was closed last."""
 ORPHAN_AGE_DAYS = 3
 """A file that no snapshot names is removed after so long: until then it may be a commit's to be."""
 SMALL_FILE_SHARE = 0.75

@@ -15,6 +15,9 @@ import dagster as dg
 from retail_lakehouse.local.dagster_instance import dagster_home
 from retail_lakehouse.resources.job_runs import Verb
 
+STAYS_ASKED = "It is remembered all the same: once this run ends none follows, until `start`."
+"""Of a stop that whoever runs the job has refused."""
+
 
 class WishNotKeptError(RuntimeError):
     """What was asked of a job cannot be written down where the sensor reads it."""

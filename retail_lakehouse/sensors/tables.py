@@ -25,6 +25,8 @@ from retail_lakehouse.settings import Settings
 if TYPE_CHECKING:
     from pyiceberg.table import Table
 
+SPARE_SECONDS = 120
+"""So long before the last reported snapshot may expire, news is reported: a tick may be late."""
 SELDOM = 2
 """Tables that nobody waits for (quarantines, dimensions) are reported that much less often."""
 
@@ -32,6 +34,8 @@ SELDOM = 2
 def tables_sensor(settings: Settings) -> dg.SensorDefinition:
     """Looks every `sensor_seconds`; one materialization a table for what is new by then."""
     every_seconds = report_every_seconds(settings, settings.sensor_seconds)
+    # What was reported last must still be there: counting begins behind it.
+    kept_seconds = settings.retention_minutes * 60 - SPARE_SECONDS
 
     @dg.sensor(
         name="report_snapshots",
@@ -59,7 +63,7 @@ def tables_sensor(settings: Settings) -> dg.SensorDefinition:
                 unseen.append(table)
                 continue
             seldom = 1 if contract.kind == "events" else SELDOM
-            if not memory.is_due(contract.name, at, seldom * every_seconds):
+            if not memory.is_due(contract.name, at, min(seldom * every_seconds, kept_seconds)):
                 current = table.current_snapshot()
                 is_new = current is not None and current.snapshot_id != seen.get(contract.name)
                 waiting += is_new

@@ -13,7 +13,7 @@ from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
 from retail_lakehouse.contracts.tables import SNAPSHOTS_KEPT_LEAST
 from retail_lakehouse.history.prune import TICKS_KEPT
 from retail_lakehouse.sensors.edges import FAILING_HEARTBEAT_SECONDS, HEARTBEAT_SECONDS
-from retail_lakehouse.sensors.tables import SELDOM
+from retail_lakehouse.sensors.tables import SELDOM, SPARE_SECONDS
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.streaming.writer import EXPIRE_EVERY_SECONDS
 from retail_lakehouse_tests.docs.pages import Page
@@ -42,6 +42,7 @@ def test_how_often_news_is_told(settings: Settings) -> None:
     assert "gathers the commits of a quarter hour" in prose("docs/runbooks/offsets-contiguous.md")
     assert SELDOM * reported == 30 * 60
     assert "of a quarantine or a dimension every half hour" in prose("docs/history.md")
+    assert f"comes {SPARE_SECONDS // 60} minutes before the snapshot" in prose("docs/history.md")
 
 
 def test_how_often_a_check_is_told() -> None:

@@ -2,13 +2,19 @@ from dataclasses import replace
 from typing import Any
 
 import dagster as dg
+import pytest
 
 from retail_lakehouse.assets.keys import table_key
 from retail_lakehouse.assets.tables import TableNews, table_metadata
 from retail_lakehouse.contracts.mark import Counts
-from retail_lakehouse.contracts.tables import DIMENSIONS, event_table, quarantine_table
+from retail_lakehouse.contracts.tables import (
+    DIMENSIONS,
+    TableContract,
+    event_table,
+    quarantine_table,
+)
 from retail_lakehouse.resources.iceberg import IcebergCatalogResource
-from retail_lakehouse.sensors.tables import tables_sensor
+from retail_lakehouse.sensors.tables import SPARE_SECONDS, tables_sensor
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.marks import MarkedSnapshot
 from retail_lakehouse_tests.contracts.test_mark import example_mark
@@ -223,3 +229,21 @@ def test_a_quarantine_is_reported_more_seldom(
         reported.append(len(told.asset_events))
         later(300)
     assert reported == [1, 0, 1, 0, 1, 0, 1, 0]
+
+
+@pytest.mark.parametrize("contract", [event_table("inventory"), quarantine_table("inventory")])
+def test_news_is_reported_while_the_snapshot_of_the_last_report_is_kept(
+    settings: Settings,
+    lakehouse: Lakehouse,
+    tick: Tick,
+    later: Later,
+    contract: TableContract,
+) -> None:
+    slow = settings.model_copy(update={"report_interval_seconds": 3_600})
+    sensor, reported = tables_sensor(slow), []
+    for second in range(0, slow.retention_minutes * 60, 60):
+        lakehouse.commit("inventory", 1, contract=contract)
+        told = tick(sensor, iceberg=lakehouse.resource(), kafka=FakeKafka(outage="Down."))
+        reported += [second] * len(told.asset_events)
+        later(60)
+    assert reported == [0, slow.retention_minutes * 60 - SPARE_SECONDS]
