@@ -24,9 +24,10 @@ from benchmarks.driven_days import (
     stores_are,
     switches_of,
 )
-from benchmarks.fourteen_days import FAULT_START, START, Row, page, wanted
+from benchmarks.fourteen_days import FAULT_START, HEALTHY_STEPS, START, Row, page, wanted
 from retail_lakehouse.contracts.opening_hours import Hours, OpeningCalendar, calendar_of
 from retail_lakehouse.contracts.reference_data import stores
+from retail_lakehouse.sensors.edges import HEARTBEAT_SECONDS
 
 MINUTE = 60_000
 STALLED = "retail_db/inventory_events:ingest_lag"
@@ -117,3 +118,7 @@ def test_three_real_steps_tell_of_nothing_and_a_stall_is_told_by_its_own_checks(
     assert (
         came.last_healthy_ms == round(datetime(2026, 10, 27, 12, 20, tzinfo=UTC).timestamp()) * 1000
     )
+
+
+def test_a_fault_begins_right_after_a_heartbeat_so_that_no_check_is_missed_meanwhile() -> None:
+    assert (HEALTHY_STEPS - 1) * STEP_SECONDS % HEARTBEAT_SECONDS == 0
