@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from retail_lakehouse.settings import Settings
 
 app = typer.Typer(
-    help="Start, stop and list the processes of the platform that runs on this machine.",
+    help="Start, stop and list the processes of the platform; on AWS its streaming jobs.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

@@ -9,6 +9,7 @@ import sys
 import time
 from fnmatch import fnmatchcase
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,7 +27,13 @@ from retail_lakehouse.commands.options import load_settings
 from retail_lakehouse.contracts.alerting import ALERTS, AlertContract, alert_for
 from retail_lakehouse.contracts.events import INVENTORY
 from retail_lakehouse.contracts.judge import Good, judge
-from retail_lakehouse.contracts.service_levels import HOLDING, LEVELS, Measure, runbook_of
+from retail_lakehouse.contracts.service_levels import (
+    HOLDING,
+    LEVELS,
+    SERVICE_LEVELS,
+    Measure,
+    runbook_of,
+)
 from retail_lakehouse.contracts.views import VIEWS
 from retail_lakehouse.local.control import ProcessState
 from retail_lakehouse.local.facts import TopicFacts
@@ -34,6 +41,7 @@ from retail_lakehouse.local.stack_units import JOBS, PROCESS_NAMES
 from retail_lakehouse.sensors.alerts import check_name
 from retail_lakehouse.sensors.heartbeat import NAME as HEARTBEAT_SENSOR
 from retail_lakehouse.settings import ENV_PREFIX, Settings
+from retail_lakehouse.streaming.writer import EXPIRE_EVERY_SECONDS
 from retail_lakehouse.tables.hourly_volume import read_hours
 from retail_lakehouse.watchdog.verdicts import ALWAYS_KNOWN
 from retail_lakehouse_tests.docs.pages import (
@@ -207,7 +215,7 @@ def test_python_on_a_page_runs_against_tables_as_the_jobs_leave_them(
     monkeypatch.setitem(sys.modules, "confluent_kafka", sent.module())
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     for code in page.blocks("python"):
-        exec(compile(code, page.path, "exec"), {"__name__": "__page__"})
+        run(page, code)
     told = capsys.readouterr().out
     if page.path.endswith("quarantine-share.md"):
         assert "json    2" in told
@@ -227,6 +235,41 @@ def test_python_on_a_page_runs_against_tables_as_the_jobs_leave_them(
         now = time.time_ns() // 1_000_000
         assert isinstance(judge(body, now, INVENTORY), Good)
         assert json.loads(body)["event_timestamp"] - now > 30_000
+
+
+def test_a_table_is_rolled_back_as_the_index_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lakehouse = Lakehouse(settings_in(tmp_path))
+    before, wrong = lakehouse.commit("inventory", 3), lakehouse.commit("inventory", 2)
+    monkeypatch.setenv(f"{ENV_PREFIX}STATE_DIR", str(lakehouse.settings.root))
+    reading, rolling_back = INDEX.blocks("python")
+    run(INDEX, reading)
+    assert f"\n{wrong} append 2 stream " in capsys.readouterr().out
+    run(INDEX, rolling_back.replace("6183520144921", str(wrong)))
+    assert lakehouse.table("inventory").current_snapshot().snapshot_id == before
+
+
+def run(page: Page, code: str) -> None:
+    """Python on a page, as a person runs it."""
+    exec(compile(code, page.path, "exec"), {"__name__": "__page__"})
+
+
+@by_page
+def test_nothing_is_started_again_in_the_line_behind_its_stop(page: Page) -> None:
+    for block in page.blocks("sh"):
+        for line, behind in pairwise(block.splitlines()):
+            assert " jobs stop " not in line or behind != line.replace(" stop ", " start "), line
+
+
+def test_the_trial_of_the_quarantine_is_told_however_long_the_platform_has_run() -> None:
+    commands = Page(f"{FOLDER}/quarantine-share.md").commands
+    (told,) = [told for path, told in map(parsed, commands) if path == ["simulate"]]
+    settings = Settings.load({"state_dir": "unused"})
+    # The share is of the marks that are kept, and these go when expiry comes by.
+    kept_seconds = settings.retention_minutes * 60 + EXPIRE_EVERY_SECONDS
+    share = told["malformed_share"] * told["duration"] / kept_seconds
+    assert share > 2 * SERVICE_LEVELS.quarantine_share
 
 
 @pytest.fixture
