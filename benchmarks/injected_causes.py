@@ -29,7 +29,11 @@ from typing import Any, TypeVar
 
 from benchmarks.alert_inbox import Inbox, Told
 from benchmarks.causes_to_inject import (
+    AHEAD_SECONDS,
     CAUSES,
+    COLD_SECONDS,
+    LOCKED_SECONDS,
+    NOTIFIER_DOWN_SECONDS,
     SMALL_DISK_CRITICAL_MB,
     SMALL_DISK_MB,
     SMALL_DISK_WARNING_MB,
@@ -276,6 +280,13 @@ def page(rows: Sequence[Row], on: object) -> str:
         "",
         "Made by `python -m benchmarks.injected_causes`. Seconds from the injection to the arrival "
         "at an HTTP receiver. What breaks Dagster itself is in `watchdog_faults.md`.",
+        "",
+        f"The cold warehouse takes {COLD_SECONDS} s to its first answer: a real one takes 25 to "
+        "40 s, which breaks no service level and wakes nobody. The clock is "
+        f"{AHEAD_SECONDS} s ahead, the catalog is locked for {LOCKED_SECONDS} s, the notifier is "
+        f"down for {NOTIFIER_DOWN_SECONDS} s. The file system that fills up has {SMALL_DISK_MB} "
+        f"MiB, and the disk's thresholds are lowered to {SMALL_DISK_WARNING_MB} and "
+        f"{SMALL_DISK_CRITICAL_MB} MiB for it.",
         "",
         "| cause | time to detect | named | time to recover | all calm | healed by | alerts lost | "
         "load | told beside it | message |",

@@ -84,6 +84,8 @@ class Result:
     before: dict[str, Looks] = field(default_factory=dict)
     after: dict[str, Looks] = field(default_factory=dict)
     compactions: int = 0
+    compacting_seconds: float = 0.0
+    """Of the minutes, how long a compaction was at work."""
     replace_snapshots: int = 0
     rewritten_files: int = 0
     failed_commits_of_compaction: int = 0
@@ -206,6 +208,7 @@ def _measure(result: Result, settings: Settings, options: argparse.Namespace) ->
         def compact() -> None:
             try:
                 for _, figures in run_task(spark, arguments):
+                    result.compacting_seconds += float(figures["seconds"])
                     result.replace_snapshots += int(figures["replace_snapshots"])
                     result.rewritten_files += int(figures["rewritten_files"])
                     result.failed_commits_of_compaction += int(figures["failed_commits"])
@@ -320,7 +323,7 @@ def page(result: Result) -> str:
         "simulated history. Files and bytes are the live ones, planning and query (over all days, "
         "the best of three) in milliseconds.",
         "",
-        "| table | files | bytes | on disk | planning | query |",
+        "| table | files | bytes | files on disk | planning | query |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, before in result.before.items():
@@ -335,8 +338,9 @@ def page(result: Result) -> str:
         lines.append(f"| {name} | {' | '.join(f'{was:,} → {now:,}' for was, now in pairs)} |")
     lines += [
         "",
-        f"{result.compactions} compactions, {result.replace_snapshots} `replace` snapshots, "
-        f"{result.rewritten_files} files rewritten. Failed commits: "
+        f"{result.compactions} compactions, at work for {result.compacting_seconds:.0f} s, "
+        f"{result.replace_snapshots} `replace` snapshots, {result.rewritten_files} files "
+        "rewritten. Failed commits: "
         f"{result.failed_commits_of_compaction} of compaction, "
         f"{result.failed_commits_of_writers} of the writers. Repeated at the catalog and then "
         f"done: {result.catalog_retries_of_compaction} and {result.catalog_retries_of_writers}.",

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import injected_causes, watchdog_faults
 from benchmarks.alert_inbox import Inbox
-from benchmarks.causes_to_inject import CAUSES, Injected, Injection
+from benchmarks.causes_to_inject import CAUSES, COLD_SECONDS, Injected, Injection
 from benchmarks.control_plane_under_test import Bench
 from benchmarks.control_plane_under_test import Row as FaultRow
 from benchmarks.injected_causes import NAMES, Row, alerts_lost, page
@@ -154,6 +154,7 @@ def test_a_page_names_what_was_not_measured_and_ends_no_cell_by_a_bar() -> None:
     (line,) = (each for each in told.splitlines() if each.startswith(f"| {NAMES[0]}"))
     assert "3 / 4 wait. Read the log." in line
     assert f"Not measured yet: {', '.join(NAMES[1:])}." in told
+    assert f"The cold warehouse takes {COLD_SECONDS} s to its first answer" in told
 
 
 def test_the_results_that_are_kept_can_be_added_to() -> None:

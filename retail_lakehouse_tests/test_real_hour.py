@@ -51,7 +51,10 @@ def test_it_holds_without_a_false_alarm_and_with_views_that_stood_still_and_move
 
 
 def test_the_page_says_what_came_and_what_did_not() -> None:
-    told = page(Result({"cores": 2}, 60.0, ticks={"watch_stream": {"ticks": 240, "failed": 0}}))
+    ticks: dict[str, dict[str, float | int]] = {"watch_stream": {"ticks": 240, "failed": 0}}
+    result = Result({"cores": 2}, 60.0, ["opened an alert of the start"], ticks=ticks)
+    told = page(result)
+    assert "until then was told: opened an alert of the start." in told
     assert "False alarms: none." in told
     assert "| watch_stream | 240 | 0 |" in told
     assert "Told after (it did not come)" in told
