@@ -95,6 +95,9 @@ class Result:
     table_age_p50: float = 0.0
     table_age_max: float = 0.0
     table_age_p50_without: float = 0.0
+    looks: int = 0
+    looks_without_age: int = 0
+    """At which the age was not known; it is in none of the figures."""
     verify_ok: bool = False
     left_behind: list[str] = field(default_factory=list)
 
@@ -102,7 +105,8 @@ class Result:
     def held(self) -> bool:
         """Whether no commit failed, the tables kept up, no record is missing and no process left.
 
-        The age of the newest event is never below the ingest lag.
+        The age of the newest event is never below the ingest lag, unless one partition of a topic
+        lags behind the others.
         """
         failed = self.failed_commits_of_compaction + self.failed_commits_of_writers
         keeps_up = self.table_age_max <= SERVICE_LEVELS.ingest_lag_seconds
@@ -217,7 +221,9 @@ def _measure(result: Result, settings: Settings, options: argparse.Namespace) ->
             result.compactions += 1
             time.sleep(options.pause_seconds)
 
+        ages.unknown = 0
         seen = ages.during(options.minutes * 60, compact)
+        result.looks, result.looks_without_age = len(seen) + ages.unknown, ages.unknown
         result.table_age_p50, result.table_age_max = statistics.median(seen), max(seen)
         result.catalog_retries_of_compaction = _count(log) - retries[0]
         result.catalog_retries_of_writers = _retries_of_writers(settings) - retries[1]
@@ -243,6 +249,8 @@ class _Ages:
 
     def __init__(self, settings: Settings) -> None:
         self._sampler = Sampler(settings)
+        self.unknown = 0
+        """Looks at which the age was not known."""
 
     def during(self, seconds: float, work: Any) -> list[float]:
         """Repeats `work` for so long; the ages seen meanwhile."""
@@ -252,7 +260,9 @@ class _Ages:
         def look() -> None:
             while not over.is_set():
                 age = self._sampler.sample().table_age_seconds
-                if age is not None:
+                if age is None:
+                    self.unknown += 1
+                else:
                     seen.append(age)
                 over.wait(SAMPLE_SECONDS)
 
@@ -347,7 +357,8 @@ def page(result: Result) -> str:
         "",
         f"Age of the newest event at the tables: {result.table_age_p50:.1f} s in the middle, "
         f"{result.table_age_max:.1f} s at most, and {result.table_age_p50_without:.1f} s in the "
-        f"middle without compaction. `verify` says {'ok' if result.verify_ok else 'NOT ok'}. "
+        f"middle without compaction; {result.looks_without_age} of {result.looks} looks could not "
+        f"tell it. `verify` says {'ok' if result.verify_ok else 'NOT ok'}. "
         f"Processes left behind: {', '.join(result.left_behind) or 'none'}.",
         "",
         f"{result.machine}",
