@@ -45,6 +45,10 @@ class Page:
         """Fenced code in a language."""
         return [code for name, code in _FENCE.findall(self.text) if name == language]
 
+    def steps(self, heading: str) -> list[tuple[str, str]]:
+        """Language and lines of the fenced code under a heading, in its order."""
+        return _FENCE.findall(self.section(heading))
+
     @property
     def prose(self) -> str:
         """The text without fenced code, each run of blanks as one."""
