@@ -137,9 +137,11 @@ class RecordFile:
         body = b"".join(self._framed(content, generation) for content in contents)
         told = _HEADER_MAGIC + struct.pack("<Q", generation)
         header = told + struct.pack("<I", zlib.crc32(told))
+        # To the very end: what a rewrite that was cut off left there is of this generation as well.
+        blank = bytes(self._half_bytes - _HEADER.size - len(body))
 
         def write() -> None:
-            _write_all(self._descriptor, body, start + _HEADER.size)
+            _write_all(self._descriptor, body + blank, start + _HEADER.size)
             os.fdatasync(self._descriptor)
             _write_all(self._descriptor, header, start)
             os.fdatasync(self._descriptor)

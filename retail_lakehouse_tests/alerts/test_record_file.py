@@ -105,6 +105,30 @@ def test_a_kill_at_any_byte_leaves_all_of_a_change_or_none(
     assert cuts > 500
 
 
+def test_what_a_rewrite_that_was_cut_off_left_behind_never_counts_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real = tmp_path / "outbox", os.pwrite
+
+    def refuse_headers(descriptor: int, content: bytes, position: int) -> int:
+        if position in (0, HALF):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(descriptor, content, position)
+
+    with open_records(path, HALF) as records:
+        records.append(b"old")
+    with monkeypatch.context() as cut_off, open_records(path, HALF) as records:
+        cut_off.setattr(os, "pwrite", refuse_headers)
+        with pytest.raises(RecordFileError, match="cannot be written"):
+            records.rewrite([b"of the first try %d" % number for number in range(5)])
+    with open_records(path, HALF) as records:
+        assert records.records == [b"old"]
+        records.rewrite([b"kept"])
+        records.append(b"new")
+    with open_records(path, HALF) as records:
+        assert (records.records, records.damaged_bytes) == ([b"kept", b"new"], 0)
+
+
 def test_a_damaged_record_costs_itself_alone_and_is_counted(tmp_path: Path) -> None:
     path = tmp_path / "outbox"
     with open_records(path, HALF) as records:
