@@ -54,6 +54,8 @@ def judge_events_arrive(
         figures["silence_seconds"] = silence.seconds
         figures["records_due"] = round(silence.due, 1)
         words = f"The last record came {silence.seconds:.0f} s ago; {silence.due:.0f} were due."
+        if silence.is_bound:
+            words = f"No record came for {silence.seconds:.0f} s; {silence.due:.0f} were due."
         fault = (
             silence.sentence(event.topic)
             if silence.is_too_long(levels.silence_seconds)

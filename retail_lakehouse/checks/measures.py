@@ -8,7 +8,7 @@ need. Not here: verdicts (`judges.py`, `arrival_judges.py`), causes (`causes.py`
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from retail_lakehouse.assets.stream import StreamLook, TableLook
+from retail_lakehouse.assets.stream import HOUR_MS, StreamLook, TableLook
 from retail_lakehouse.assets.topic_look import TopicLook
 from retail_lakehouse.contracts.mark import Mark
 from retail_lakehouse.contracts.opening_hours import OpeningCalendar
@@ -207,6 +207,8 @@ class Silence:
 
     seconds: float
     due: float
+    is_bound: bool = False
+    """It cannot be shorter, and may be longer: no mark of the look tells of a record."""
 
     def is_too_long(self, patience_seconds: float) -> bool:
         """No data where the calendar expects some: longer than patience, and at least one due."""
@@ -227,13 +229,20 @@ def silence(
     """For how long nothing came, if everything has landed: then the newest mark has the last.
 
     The start of the run counts as a record: a platform that slept over night has not heard what
-    came, and where nothing ever came there is nothing else to count from.
+    came, and where nothing ever came there is nothing else to count from. A mark of an erasure, a
+    replay or a backfill tells of no record, and the look goes back for an hour only: where it has
+    no other, nothing came for that hour, and what was due before it may well have come.
     """
+    record_ms = newest(table).record_ms
+    is_bound = record_ms is None and bool(table.batches)
+    if is_bound:
+        record_ms = at_ms - HOUR_MS
     since = max(
-        (ms for ms in (newest(table).record_ms, run.started_at_ms) if ms is not None),
+        (ms for ms in (record_ms, run.started_at_ms) if ms is not None),
         default=at_ms,
     )
-    return Silence(max(0.0, seconds(since, at_ms)), calendar.events_due(per_minute, since, at_ms))
+    due = calendar.events_due(per_minute, since, at_ms)
+    return Silence(max(0.0, seconds(since, at_ms)), due, is_bound)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,10 @@ from retail_lakehouse.checks.arrival_judges import judge_events_arrive, judge_pr
 from retail_lakehouse.checks.judges import Verdict
 from retail_lakehouse.checks.measures import Silence
 from retail_lakehouse.contracts.events import INVENTORY
+from retail_lakehouse.contracts.mark import MarkKind
 from retail_lakehouse.contracts.opening_hours import Hours, OpeningCalendar
 from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS, Measure, level_of
+from retail_lakehouse.tables.marks import MarkedSnapshot
 from retail_lakehouse_tests.checks.looks import (
     ALWAYS_CLOSED,
     ALWAYS_OPEN,
@@ -92,6 +94,32 @@ def test_a_topic_to_which_nothing_ever_came_is_silent_since_the_jobs_start() -> 
 
 def test_a_platform_that_slept_over_night_has_not_heard_what_came() -> None:
     assert judged(look(batch(30_000), started_ago=60)).passed
+
+
+def without_records(seen: MarkedSnapshot, kind: MarkKind) -> MarkedSnapshot:
+    """The commit of somebody who moves no offset, in place of a batch."""
+    mark = seen.mark
+    assert mark is not None
+    carried = mark.carried(
+        kind, "r", mark.batch_started_ms, engine=mark.engine, contract_version=mark.contract_version
+    )
+    return replace(seen, mark=carried)
+
+
+@pytest.mark.parametrize("kind", [MarkKind.ERASURE, MarkKind.REPLAY, MarkKind.BACKFILL])
+@pytest.mark.parametrize("ago", [60, 5_000])
+def test_a_commit_without_records_makes_no_quiet_night_an_alarm(kind: MarkKind, ago: float) -> None:
+    # The look is at 8:00 UTC; stores closed at 6:00, and what they sent until then is not in it.
+    closed = OpeningCalendar((Hours("UTC", 0, 360, 1),), 0)
+    stream = look(without_records(batch(ago), kind))
+    night = judged(stream, closed)
+    assert night.passed
+    assert night.sentence == "No record came for 3600 s; 0 were due."
+    day = judged(stream)
+    assert not day.passed
+    assert day.figures["silence_seconds"] == 3600.0
+    # A run that is younger than that has heard nothing for as long as it runs.
+    assert judged(look(without_records(batch(ago), kind), started_ago=500)).passed
 
 
 def test_records_that_wait_are_events_that_came() -> None:
