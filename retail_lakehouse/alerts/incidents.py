@@ -166,7 +166,9 @@ def advance(
             incident = _incident(each, since_ms, due_ms)
         elif each.severity.rank > incident.severity.rank:
             incident = replace(incident, due_ms=_due_as_worse(incident, each, now_ms, pace))
-        incident = replace(incident, severity=each.severity, sentence=each.sentence)
+        # No due time is further off than its pace, but after a clock that was set back.
+        due_ms = min(incident.due_ms, now_ms + _longest_wait_ms(incident, pace))
+        incident = replace(incident, severity=each.severity, sentence=each.sentence, due_ms=due_ms)
         if incident.due_ms <= now_ms and not is_silenced(each.name):
             times = len(openings.get(each.name, ()))
             notices.append(_telling(incident, each, now_ms, times, pace))
@@ -256,6 +258,14 @@ def _first_due(told_ms: int | None, now_ms: int, pace: AlertPace) -> int:
         return now_ms
     again_ms = told_ms + pace.flapping_window_seconds * 1000
     return min(again_ms, now_ms + pace.flapping_hold_seconds * 1000)
+
+
+def _longest_wait_ms(incident: Incident, pace: AlertPace) -> int:
+    """From the look that makes it wait to its next telling, at the most."""
+    if not incident.told:
+        return pace.flapping_hold_seconds * 1000
+    steps = pace.reminders_seconds
+    return steps[min(incident.told, len(steps)) - 1] * 1000
 
 
 def _due_as_worse(incident: Incident, seen: Seen, now_ms: int, pace: AlertPace) -> int:

@@ -96,6 +96,17 @@ def test_nothing_is_sent_before_what_retry_after_asks_for(tmp_path: Path) -> Non
         assert deliver(tmp_path, [webhook(end.url)], LINKS, clock=clock) == Delivered(1, 0, {})
 
 
+def test_a_clock_that_is_set_back_makes_no_route_rest_for_longer(tmp_path: Path) -> None:
+    clock = Clock()
+    post(tmp_path, 1)
+    with open_outbox(tmp_path) as outbox:
+        outbox.record_failure("hook", "The webhook answered 500.", NOW + 300_000)
+    with receiver() as end:
+        assert deliver(tmp_path, [webhook(end.url)], LINKS, clock=clock).waiting == 1
+        clock.ms = NOW - 24 * 3_600_000
+        assert deliver(tmp_path, [webhook(end.url)], LINKS, clock=clock) == Delivered(1, 0, {})
+
+
 def test_backoff_doubles_up_to_a_bound_and_retry_after_is_the_least() -> None:
     assert [backoff_seconds(n, None) for n in range(8)] == [5, 10, 20, 40, 80, 160, 300, 300]
     assert backoff_seconds(10_000, None) == 300

@@ -208,6 +208,15 @@ def test_a_clock_that_is_set_back_holds_no_alert() -> None:
     assert [n.asset for message in messages for n in message] == ["retail/table_8"]
 
 
+def test_a_clock_that_is_set_back_makes_no_reminder_wait_for_longer() -> None:
+    memory, told = AlertMemory(), []
+    for at in (NOW, NOW + 15 * MINUTE, *range(NOW - 24 * HOUR, NOW - 18 * HOUR, MINUTE)):
+        memory, messages = look(memory, [verdict()], at)
+        told += [(at - NOW) // MINUTE for _ in messages]
+    a_day = 24 * 60
+    assert told == [0, 15, 60 - a_day, 300 - a_day]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_whatever_happens_every_told_incident_is_opened_once_and_recovered_once(seed: int) -> None:
     chance = random.Random(seed)
