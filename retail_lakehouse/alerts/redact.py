@@ -14,7 +14,8 @@ import re
 HIDDEN = "[hidden]"
 
 _PATTERNS = (
-    (re.compile(r"(?<=://)[^/\s@]++(?=@)"), HIDDEN),
+    # To the last at sign: a password that nobody encoded may have one.
+    (re.compile(r"(?<=://)(?:[^/\s@]*+@)++"), f"{HIDDEN}@"),
     (re.compile(r"https://hooks\.slack(?:-gov)?\.com/\S++"), HIDDEN),
     # An address without its host, as libraries name it.
     (re.compile(r"(?:services|workflows|triggers)/T[A-Z0-9]++/\S++"), HIDDEN),

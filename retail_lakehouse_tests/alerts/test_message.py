@@ -84,6 +84,7 @@ def test_others_words_are_on_one_line_without_control_marks() -> None:
     "text, secret",
     [
         ("no route to postgres://lakehouse:hunter2@db:5439/dev", "hunter2"),
+        ("no route to postgres://lakehouse:its@hunter2@db:5439/dev", "hunter2"),
         ("password=hunter2, then", "hunter2"),
         ("{'sasl.password': 'hunter2 and more'}", "hunter2"),
         ('"api_key": "hunter2"', "hunter2"),
@@ -120,6 +121,8 @@ def test_a_sentence_without_a_secret_stays_as_it_is() -> None:
         "-eyJaaaaaaaa",
         "services/T",
         "://a",
+        "://@",
+        "://a@",
         "secret =",
         'password="',
         "Bearer ",
