@@ -35,6 +35,18 @@ _REFUSALS = frozenset({400, 413, 415, 422})
 _SLACK_REFUSALS = frozenset(
     {"invalid_blocks", "invalid_blocks_format", "msg_too_long", "no_text", "invalid_arguments"}
 )
+_ABOUT_US = frozenset(
+    {
+        "channel_not_found",
+        "invalid_token",
+        "no_active_hooks",
+        "no_service",
+        "no_team",
+        "team_disabled",
+        "user_not_found",
+    }
+)
+"""Slack answers 400 to some of these too: the address is wrong, which no other message mends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +219,7 @@ def _answered(who: str, status: int, headers: Mapping[str, str], code: str = "")
         False,
         told,
         _retry_after(headers),
-        is_refused=code in _SLACK_REFUSALS or (status in _REFUSALS and not _is_about_us(code)),
+        is_refused=code in _SLACK_REFUSALS or (status in _REFUSALS and code not in _ABOUT_US),
     )
 
 
@@ -221,11 +233,6 @@ def _slack_answered(error: SlackApiError) -> Outcome:
     refused = code in _SLACK_REFUSALS
     outcome = _answered("Slack", status, headers, code)
     return Outcome(False, outcome.sentence, outcome.retry_after_seconds, refused)
-
-
-def _is_about_us(code: str) -> bool:
-    """Slack answers 400 to a bad address as well: that no other message would mend."""
-    return code in {"invalid_token", "no_service", "no_team", "channel_not_found"}
 
 
 def _retry_after(headers: Mapping[str, object]) -> float | None:

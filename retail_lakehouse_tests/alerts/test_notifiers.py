@@ -158,6 +158,25 @@ def test_an_end_that_refuses_the_message_itself_is_told_apart(
     assert send(route_to(RouteKind.WEBHOOK, other_end.url, tmp_path)).is_refused
 
 
+@pytest.mark.parametrize(
+    "code, is_refused",
+    [
+        ("no_service", False),
+        ("user_not_found", False),
+        ("team_disabled", False),
+        ("invalid_payload", True),
+        ("<html>", True),
+    ],
+)
+def test_a_wrong_slack_address_is_no_fault_of_the_message(
+    code: str, is_refused: bool, tmp_path: Path, other_end: Receiver
+) -> None:
+    other_end.answers = [(400, {}, code)]
+    outcome = send(route_to(RouteKind.SLACK_WEBHOOK, other_end.url, tmp_path))
+    assert (outcome.delivered, outcome.is_refused) == (False, is_refused)
+    assert len(other_end.attempts) == (2 if is_refused else 1), "then it is tried as text alone"
+
+
 @pytest.mark.parametrize("kind", [RouteKind.WEBHOOK, RouteKind.SLACK_WEBHOOK, RouteKind.SLACK_BOT])
 @pytest.mark.parametrize("fault", ["closed port", "500", "not HTTP", "bad address", "hangs"])
 def test_no_fault_shows_a_secret(
