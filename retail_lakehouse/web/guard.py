@@ -61,7 +61,8 @@ class Guard:
         if refusal is None:
             await self._app(scope, receive, send)
             return
-        logger.warning("Refused %s %s: %s", kind, scope.get("path"), refusal.sentence)
+        path = _cut(str(scope.get("path", "")))
+        logger.warning("Refused %s %s: %s", kind, path, refusal.sentence)
         if kind == "websocket":
             # The handshake has to be taken before it can be refused.
             await receive()

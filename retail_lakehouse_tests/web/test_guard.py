@@ -198,6 +198,16 @@ def test_a_refusal_says_why_and_cuts_what_the_stranger_sent() -> None:
     assert len(body["body"]) < 300
 
 
+def test_a_refusal_is_one_line_of_the_log_whatever_the_stranger_sent(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked([("Host", "evil\nhost")], "/a\nRefused nothing: all is well." + "x" * 500)
+    (told,) = [each.getMessage() for each in caplog.records if each.name.endswith("web.guard")]
+    assert told.startswith("Refused http '/a")
+    assert "\n" not in told
+    assert len(told) < 400
+
+
 def test_a_wrong_name_in_the_settings_is_one_sentence() -> None:
     with pytest.raises(SettingsError, match="web_allowed_hosts: 'http://x' is no host name"):
         Settings.load({"web_allowed_hosts": "good.example,http://x"})
