@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from typing import Any
 
 import pytest
@@ -15,6 +16,10 @@ from retail_lakehouse.cli import app
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.watchdog.cloudwatch import alarm_documents, heartbeat_data
 
+COMPARISONS = {
+    "LessThanThreshold": operator.lt,
+    "GreaterThanOrEqualToThreshold": operator.ge,
+}
 ARN = "arn:aws:sns:eu-central-1:123456789012:on-call"
 AWS: dict[str, str] = {
     "profile": "aws",
@@ -58,6 +63,21 @@ def test_a_metric_that_does_not_come_is_the_alarm_and_nobody_is_told_twice(
         assert each["Dimensions"] == [{"Name": "Lakehouse", "Value": "s3://bucket/lake"}]
         assert "docs/runbooks/" in each["AlarmDescription"]
         assert "https://dagster.example" in each["AlarmDescription"]
+
+
+def test_a_heartbeat_is_well_and_a_sensor_that_fails_is_not(settings: Settings) -> None:
+    missing, failing = alarm_documents(settings, [ARN])
+
+    def breaches(alarm: dict[str, Any], value: float) -> bool:
+        return bool(COMPARISONS[alarm["ComparisonOperator"]](value, alarm["Threshold"]))
+
+    # Of several heartbeats within one period it is the sum, of several counts the worst.
+    assert (missing["Statistic"], failing["Statistic"]) == ("Sum", "Maximum")
+    assert [breaches(missing, heartbeats) for heartbeats in (0, 1, 4)] == [True, False, False]
+    assert [breaches(failing, sensors) for sensors in (0, 1, 7)] == [False, True, True]
+    # The one has to stay away all the time, the other is told at once.
+    assert missing["DatapointsToAlarm"] == missing["EvaluationPeriods"] == 5
+    assert failing["DatapointsToAlarm"] == failing["EvaluationPeriods"] == 1
 
 
 def test_what_is_sent_is_what_the_alarms_look_at(settings: Settings) -> None:
