@@ -102,11 +102,11 @@ ALERTS: tuple[AlertContract, ...] = (
     ),
     AlertContract(
         Measure.OFFSETS_CONTIGUOUS.value,
-        "Records are lost between two commits",
+        "Records are lost or doubled between two commits",
         "Views over this table are held: they show what was right before and nothing newer, until "
         "somebody has looked and lets them go.",
         "retail-lakehouse views list",
-        "Every figure is right: only the account of what was refused is short.",
+        "Every figure is right: only the account of what was refused is wrong.",
     ),
     AlertContract(
         Measure.UNIQUE_BY_KEY.value,
