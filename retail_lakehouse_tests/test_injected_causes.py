@@ -13,7 +13,7 @@ from benchmarks.alert_inbox import Inbox
 from benchmarks.causes_to_inject import CAUSES, COLD_SECONDS, Injected, Injection
 from benchmarks.control_plane_under_test import Bench
 from benchmarks.control_plane_under_test import Row as FaultRow
-from benchmarks.injected_causes import NAMES, Row, alerts_lost, page
+from benchmarks.injected_causes import INJECTED, NAMES, Row, alerts_lost, page
 from benchmarks.platform_under_test import Platform
 from benchmarks.results_by_name import known_rows, merged, write_results
 from retail_lakehouse.checks.causes import Cause
@@ -62,8 +62,8 @@ def measured(told: list[Received], cause: str, **more: Any) -> Row:
 
 def test_each_of_the_seven_causes_is_injected_under_its_own_name() -> None:
     assert {cause.cause for cause in CAUSES} - {""} == set(Cause)
-    assert len(set(NAMES)) == len(CAUSES)
-    assert {cause.check for cause in CAUSES} <= {level.measure for level in LEVELS}
+    assert len(set(NAMES)) == len(INJECTED)
+    assert {cause.check for cause in INJECTED} <= {level.measure for level in LEVELS}
 
 
 def test_the_faults_of_the_control_plane_are_those_that_are_listed(tmp_path: Path) -> None:

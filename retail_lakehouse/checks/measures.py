@@ -284,8 +284,9 @@ def clock_ahead_seconds(table: TableLook, at_ms: int) -> float | None:
 def ahead_sentence(ahead_seconds: float) -> str:
     """What is said of a clock that is ahead by too much."""
     return (
-        f"By the last batch a clock is {ahead_seconds:.0f} s ahead: a producer's of the broker's, "
-        "or the broker's of this machine's. Set it right: ages look shorter than they are."
+        f"By the last batch a clock is {ahead_seconds:.0f} s ahead: a producer's is ahead of the "
+        "broker's, or the broker's is ahead of this machine's. Set it right: ages look shorter "
+        "than they are."
     )
 
 
