@@ -152,10 +152,10 @@ class _RouteRun:
 
     def _turn(self, came_of: tuple[Rendered, Outcome] | None) -> Rendered | None:
         """Writes down what came of the last attempt, and returns what is to be sent next."""
-        at_ms = self.clock()
         with open_outbox(self.folder) as outbox:
+            at_ms = self.clock()
             if came_of is not None:
-                self._record(outbox, *came_of)
+                self._record(outbox, at_ms, *came_of)
             if time.monotonic() >= self.deadline:
                 return None
             entry = next_entry(outbox, self.route, self.routes, at_ms)
@@ -165,7 +165,7 @@ class _RouteRun:
         notices = notices_for(self.route, entry.notices, self.routes)
         return render(entry.id, notices, self.links, dropped, at_ms)
 
-    def _record(self, outbox: Outbox, message: Rendered, outcome: Outcome) -> None:
+    def _record(self, outbox: Outbox, at_ms: int, message: Rendered, outcome: Outcome) -> None:
         name, entry_id = self.route.name, message.id
         if outcome.delivered:
             outbox.record_delivery(entry_id, name, message.dropped)
@@ -174,7 +174,9 @@ class _RouteRun:
         rest = backoff_seconds(record.failures, outcome.retry_after_seconds)
         error = one_line(without_secrets(outcome.sentence), 300)
         logger.warning("The route %s rests for %.0f s: %s", name, rest, error)
-        not_before_ms = self.clock() + round(rest * 1000)
+        # From the instant that the next entry is asked for: a moment more than the longest rest
+        # would be taken for a clock that was set back, and the route asked again at once.
+        not_before_ms = at_ms + round(rest * 1000)
         if not outcome.is_refused:
             outbox.record_failure(name, error, not_before_ms)
             return

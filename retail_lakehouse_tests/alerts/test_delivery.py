@@ -1,3 +1,4 @@
+import itertools
 import multiprocessing
 import os
 import signal
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from retail_lakehouse.alerts import delivery
-from retail_lakehouse.alerts.delivery import Delivered, backoff_seconds, deliver
+from retail_lakehouse.alerts.delivery import Delivered, backoff_seconds, deliver, next_entry
 from retail_lakehouse.alerts.incidents import Kind
 from retail_lakehouse.alerts.message import Links, Rendered
 from retail_lakehouse.alerts.notifiers import DELIVERED, Notifier, Outcome, notifier_for
@@ -271,3 +272,38 @@ def test_a_sender_that_is_killed_again_and_again_loses_nothing(tmp_path: Path) -
         # What was sent twice has the same key both times: at most one for each kill.
         assert len(told) - 40 <= 4
         assert len({each.headers["Idempotency-Key"] for each in end.taken}) == 40
+
+
+def test_a_clock_that_was_set_back_makes_no_route_rest_for_longer_than_it_may(
+    tmp_path: Path,
+) -> None:
+    post(tmp_path, 1)
+    with open_outbox(tmp_path) as outbox:
+        outbox.record_failure("log", "Down.", NOW + 3_600_000)
+        assert next_entry(outbox, LOG_ROUTE, [LOG_ROUTE], NOW) is None
+        outbox.record_failure("log", "Down.", NOW + 86_400_000)
+        assert next_entry(outbox, LOG_ROUTE, [LOG_ROUTE], NOW) is not None
+
+
+def test_a_rest_of_an_hour_is_kept_although_time_goes_on_while_it_is_written_down(
+    tmp_path: Path,
+) -> None:
+    asked: list[str] = []
+    clock = itertools.count(NOW, 5)
+
+    class Busy:
+        def send(self, message: Rendered) -> Outcome:
+            asked.append(message.id)
+            return Outcome(False, "The webhook answered 429.", 3600.0)
+
+    post(tmp_path, 1)
+    for _ in range(2):
+        deliver(
+            tmp_path,
+            [LOG_ROUTE],
+            LINKS,
+            make=lambda route: Busy(),
+            clock=lambda: next(clock),
+            pass_seconds=1.0,
+        )
+    assert len(asked) == 1
