@@ -255,3 +255,21 @@ def test_ids_are_the_same_for_the_same_telling_and_differ_for_others() -> None:
 def test_a_cursor_that_is_not_ours_is_one_sentence(text: str) -> None:
     with pytest.raises(AlertMemoryError, match="is left out"):
         AlertMemory.from_text(text)
+
+
+def test_a_check_that_fails_anew_is_told_under_another_id() -> None:
+    """Under the same one neither the outbox nor a receiver would take it for news."""
+    ids = []
+    for began in (NOW, NOW + MINUTE):
+        seen = verdict(at_ms=began)
+        _, (told,) = advance(Book(), [seen], [seen.name], NOW + HOUR, ALERT_PACE)
+        ids.append(told.id)
+    assert ids[0] != ids[1]
+
+
+def test_a_clock_that_is_set_back_keeps_no_check_quiet_that_failed_and_passed_by_turns() -> None:
+    memory = AlertMemory()
+    for turn in range(2 * ALERT_PACE.flapping_opened):
+        memory, _ = look(memory, [verdict(passed=bool(turn % 2))], NOW + turn * MINUTE)
+    _, messages = look(memory, [verdict()], NOW - 5 * HOUR)
+    assert kinds(messages) == [Kind.OPENED]

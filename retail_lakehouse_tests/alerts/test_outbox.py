@@ -86,3 +86,48 @@ def test_a_record_that_makes_no_sense_is_stepped_over(tmp_path: Path) -> None:
         records.append(b"no JSON")
     with open_outbox(tmp_path) as outbox:
         assert len(outbox.entries) == 1
+
+
+def test_a_message_that_is_posted_again_is_not_sent_again_to_a_route_that_has_it(
+    tmp_path: Path,
+) -> None:
+    with open_outbox(tmp_path) as outbox:
+        outbox.post([(notice(1),)], "a", NOW)
+        outbox.record_delivery(notice(1).id, "log", 0)
+        outbox.post([(notice(1),)], "b", NOW + 1)
+        assert outbox.entries[notice(1).id].delivered == {"log"}
+
+
+def test_without_room_what_has_recovered_goes_before_what_nobody_has_heard_of(
+    tmp_path: Path,
+) -> None:
+    with open_outbox(tmp_path, HALF) as outbox:
+        for number in range(20):
+            outbox.post([(notice(number),)], "m", NOW + number)
+        for number in range(300):
+            over = notice(100 + number, Kind.RECOVERED, told=1)
+            outbox.post([(over,)], "m", NOW + 100 + number)
+        kept = [entry.kind for entry in outbox.entries.values()]
+    assert kept.count(Kind.OPENED) == 20
+    assert 0 < kept.count(Kind.RECOVERED) < 300
+
+
+def test_what_the_alerts_remember_outlives_every_rewrite(tmp_path: Path) -> None:
+    with open_outbox(tmp_path, HALF) as outbox:
+        outbox.post([], "memory", NOW)
+        for _ in range(200):
+            outbox.record_failure("slack", "x" * 300, NOW)
+    with open_outbox(tmp_path, HALF) as outbox:
+        assert outbox.memory_text == "memory"
+        assert outbox.routes["slack"].failures == 200
+
+
+def test_a_route_that_has_a_message_is_not_told_that_it_was_dropped(tmp_path: Path) -> None:
+    with open_outbox(tmp_path, HALF) as outbox:
+        outbox.record_failure("down", "Slack answered 500.", NOW)
+        for number in range(200):
+            reminder = notice(number, Kind.STILL_OPEN, told=1)
+            outbox.post([(reminder,)], "m", NOW + number)
+            outbox.record_delivery(reminder.id, "up", 0)
+        assert outbox.routes["down"].dropped_ever == 200 - len(outbox.entries) > 0
+        assert outbox.routes["up"].dropped_ever == 0

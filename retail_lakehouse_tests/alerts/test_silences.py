@@ -84,3 +84,8 @@ def test_a_broken_file_silences_nothing_and_says_so(tmp_path: Path, text: str) -
     silences_file(tmp_path).write_text(text)
     with pytest.raises(SilenceError, match="nothing is silenced"):
         read_silences(tmp_path, NOW)
+
+
+def test_a_silence_may_last_as_long_as_is_said(tmp_path: Path) -> None:
+    made = add_silence(tmp_path, "*", 30 * 86_400, "kim", "why", NOW)
+    assert read_silences(tmp_path, NOW) == [made]
