@@ -77,7 +77,7 @@ def test_a_message_arrives_with_its_id_and_its_secret_where_it_belongs(
         assert "alert abc" in taken.body["text"]
 
 
-@pytest.mark.parametrize("status", [500, 503, 404, 403, 302])
+@pytest.mark.parametrize("status", [500, 503, 404, 403, 401, 302])
 def test_any_other_answer_is_no_delivery(route: Route, other_end: Receiver, status: int) -> None:
     other_end.answers = [(status, {"Location": f"{other_end.url}/elsewhere"}, "")] * 2
     outcome = send(route)
@@ -103,6 +103,7 @@ def test_retry_after_is_passed_on_and_bounded(route: Route, other_end: Receiver)
     other_end.answers = [(429, {"Retry-After": "37"}, '{"ok": false, "error": "ratelimited"}')]
     outcome = send(route)
     assert (outcome.delivered, outcome.retry_after_seconds) == (False, 37.0)
+    assert not outcome.is_refused, "the message itself is good"
     assert "429" in outcome.sentence
     other_end.answers = [(429, {"retry-after": "99999999"}, "{}")]
     assert send(route).retry_after_seconds == 3600.0
@@ -250,3 +251,12 @@ def test_the_log_takes_everything(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_webhooks_own_word_for_it_is_a_delivery(tmp_path: Path, other_end: Receiver) -> None:
     other_end.answers = [(200, {}, "ok")]
     assert send(route_to(RouteKind.SLACK_WEBHOOK, other_end.url, tmp_path)).delivered
+
+
+@pytest.mark.parametrize("code", ["invalid_token", "no_service", "no_team", "channel_not_found"])
+def test_an_address_that_slack_knows_no_more_makes_nobody_give_up_a_message(
+    code: str, tmp_path: Path, other_end: Receiver
+) -> None:
+    other_end.answers = [(400, {}, code)]
+    outcome = send(route_to(RouteKind.SLACK_WEBHOOK, other_end.url, tmp_path))
+    assert outcome == Outcome(False, f"Slack answered 400 ({code}).")

@@ -69,6 +69,24 @@ def one(**fields: str) -> str:
             one(name='"a"', kind='"webhook"', url_env='"RETAIL_LAKEHOUSE_URL"'),
             "may not begin with RETAIL_LAKEHOUSE_",
         ),
+        (
+            one(name='"a"', kind='"webhook"', url='"https://x/"', token_env='"retail_lakehouse_t"'),
+            "may not begin with RETAIL_LAKEHOUSE_",
+        ),
+        (
+            one(name='"a"', kind='"webhook"', url_env='"A"', url_file='"hunter2"'),
+            "a secret has one source",
+        ),
+        (
+            one(
+                name='"a"',
+                kind='"slack-bot"',
+                channel='"#c"',
+                token_env='"T"',
+                api_url='"http://hunter2.example/"',
+            ),
+            "https, or http on",
+        ),
         (one(name='"a"', kind='"log"') + "\n" + one(name='"a"', kind='"log"'), "two routes named"),
     ],
 )
