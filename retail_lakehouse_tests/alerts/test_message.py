@@ -191,3 +191,12 @@ def test_without_an_address_of_runbooks_their_path_is_named() -> None:
     message = render("abc", [notice()], Links("http://127.0.0.1:3000"))
     assert "Runbook: docs/runbooks/ingest-lag.md" in message.text
     assert "|Runbook>" not in json.dumps(message.blocks)
+
+
+def test_a_digest_tells_what_is_open_before_what_has_recovered_however_bad_that_was() -> None:
+    over, mild = notice(2, Kind.RECOVERED, told=1), notice(1, severity=Severity.WARNING)
+    message = render("abc", [over, mild], LINKS)
+    assert message.title.startswith("\u26a0")
+    lines = message.text.splitlines()
+    assert "table_1" in lines[1]
+    assert "Begin with retail/table_1:ingest_lag:" in lines
