@@ -190,3 +190,9 @@ def test_a_job_that_is_restarted_starts_a_silence_anew() -> None:
     run = replace(quiet.jobs["inventory"], started_at_ms=AT - 300_000)
     assert not judged(quiet).passed
     assert judged(replace(quiet, jobs={"inventory": run})).passed
+
+
+@pytest.mark.parametrize("held, passed", [(600, True), (601, False)])
+def test_events_are_late_that_are_older_than_any_silence_may_be(held: float, passed: bool) -> None:
+    late = [batch(5 + 10 * i, held=held) for i in range(300)]
+    assert judged(look(*late, waiting=20)).passed is passed

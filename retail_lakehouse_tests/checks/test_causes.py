@@ -317,3 +317,20 @@ def test_the_check_that_fails_names_the_cause_once_and_the_others_of_the_table_d
     assert sentence.count(f"Cause: {cause}.") == 1
     assert sentence.count("Look at what sends them.") <= 1
     assert not any("Cause:" in told[name].sentence for name in told if name != failing)
+
+
+def test_a_refresh_is_paused_once_three_of_them_are_missing_since_there_was_something_to_do() -> (
+    None
+):
+    most = 3.0 * SETTINGS.refresh_seconds
+    assert serving(record(most), most).guilty is None
+    assert serving(record(most + 1), most + 1).guilty is Cause.PAUSED_REFRESH
+    # After a quiet night the last refresh is old, and nothing has waited for long.
+    assert serving(record(30_000), 5).guilty is None
+
+
+@pytest.mark.parametrize("latency, cause", [(5.0, None), (5.1, Cause.COLD_WAREHOUSE)])
+def test_a_warehouse_is_cold_that_answers_later_than_one_that_is_awake(
+    latency: float, cause: Cause | None
+) -> None:
+    assert serving(record(10, latency), 8).guilty is cause

@@ -336,3 +336,11 @@ def test_no_job_is_stalled_for_longer_than_there_was_something_to_commit(
         {0: AT - 60_000},
     )
     assert verdict.passed is passed
+
+
+def test_a_partition_that_has_just_got_its_first_record_hides_no_stall_in_another() -> None:
+    look = _partitioned({0: 900, 1: 900}, {0: 3, 1: 3})
+    drained = {0: AT - 400_000, 1: AT - 5_000}
+    verdict = judge_job(look, "inventory", SETTINGS, LEVELS, drained)
+    assert not verdict.passed
+    assert verdict.figures["quiet_seconds"] == 400.0

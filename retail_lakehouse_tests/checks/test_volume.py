@@ -35,6 +35,7 @@ def hours(newest: int, *former: int) -> Hours:
         (1_000, (1_000, 5, 1_100, 9_000), True),
         (0, (1_000,), False),
         (0, (59,), True),
+        (0, (60,), False),
         (5_000, (), True),
     ],
 )
