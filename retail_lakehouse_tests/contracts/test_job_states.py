@@ -292,3 +292,20 @@ def test_what_is_stopped_on_purpose_is_started_by_a_person_only(events: list[Job
         life, action = step(life, event, PACE)
         assert action is not JobAction.START_RUN
         assert life.phase in (Phase.STOPPED, Phase.STOPPING)
+
+
+@pytest.mark.parametrize(
+    "asked", [JobEvent.START_ASKED, JobEvent.RESTART_ASKED, JobEvent.STOP_ASKED]
+)
+def test_what_a_person_asks_for_forgets_the_deaths_before(asked: JobEvent) -> None:
+    assert step(JobLife(Phase.CRASH_LOOPING, 4), asked, PACE)[0].deaths == 0
+
+
+def test_on_one_machine_too_a_job_that_dies_at_every_start_is_left_alone_in_the_end() -> None:
+    life, told = JobLife(Phase.STARTING), []
+    for _ in range(20):
+        life, action = step(life, JobEvent.RUN_DIED, LOCAL_JOB_PACE)
+        told.append(action)
+        life, _ = step(life, JobEvent.BACKOFF_OVER, LOCAL_JOB_PACE)
+    assert told == [*[JobAction.WAIT] * 19, JobAction.ALERT]
+    assert life == JobLife(Phase.GAVE_UP, 20)

@@ -120,3 +120,13 @@ def test_a_tick_costs_no_more_than_a_few_milliseconds() -> None:
     for second in range(600):
         calendar.events_due(1.0, at - 3_600_000, at + second * 1000)
     assert (time.process_time() - began) / 600 < 0.005
+
+
+def test_each_topic_is_fed_by_the_stores_that_can_feed_it() -> None:
+    online = sum(store.is_virtual for store in stores())
+    on_map = len(stores()) - online
+    fed = {
+        event.name: sum(each.stores for each in calendar_of(event.name).hours) for event in EVENTS
+    }
+    assert fed == {"inventory": on_map, "transactions": on_map + online, "clickstream": online}
+    assert on_map > online > 0
