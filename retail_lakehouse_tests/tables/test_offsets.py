@@ -116,3 +116,8 @@ def test_a_chain_whose_beginning_has_expired_is_counted_from_its_first_mark() ->
 def test_a_chain_goes_on_from_what_was_covered_before_it() -> None:
     assert told(mark({0: (5, 6)}), before=Covered("a", {0: 5}), first=False) == []
     assert len(told(mark({0: (6, 7)}), before=Covered("a", {0: 5}), first=False)) == 1
+
+
+def test_what_a_tables_first_commit_left_out_is_told() -> None:
+    (sentence,) = told(mark({0: (40, 50)}))
+    assert "offsets 0 to 39 of partition 0 are in no commit" in sentence

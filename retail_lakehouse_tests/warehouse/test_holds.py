@@ -8,9 +8,11 @@ from retail_lakehouse.contracts.service_levels import Measure
 from retail_lakehouse.contracts.views import materialized_over, view_named
 from retail_lakehouse.warehouse.holds import (
     FINDINGS_MOST,
+    RELEASES_MOST,
     Finding,
     HoldBook,
     HoldsError,
+    Release,
     add_findings,
     holds_file,
     read_holds,
@@ -137,3 +139,14 @@ def test_a_hold_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 
 def test_the_names_of_views_are_those_of_the_contract() -> None:
     assert all(view_named(name).is_materialized for name in OVER)
+
+
+def test_of_many_releases_the_oldest_is_forgotten_and_never_the_last() -> None:
+    measure = Measure.OFFSETS_CONTIGUOUS
+    old = tuple(
+        Release(f"old-{number}", TABLE, measure, "A gap.", OVER, "ana", AT)
+        for number in range(RELEASES_MOST)
+    )
+    book, _ = HoldBook((gap(7),), old).without(TABLE, (), "ben", AT + 1)
+    assert len(book.releases) == RELEASES_MOST
+    assert book.with_found([gap(7)]).findings == ()
