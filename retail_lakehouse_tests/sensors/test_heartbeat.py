@@ -30,8 +30,9 @@ from dagster._utils.error import serializable_error_info_from_exc_info
 from retail_lakehouse.build import build_defs
 from retail_lakehouse.resources import heartbeat
 from retail_lakehouse.resources.heartbeat import HeartbeatError, HeartbeatResource
-from retail_lakehouse.sensors.heartbeat import declared_in
+from retail_lakehouse.sensors.heartbeat import declared_in, states_of
 from retail_lakehouse.settings import Settings
+from retail_lakehouse.watchdog.looks import TickEnd
 from retail_lakehouse_tests.watchdog.test_cloudwatch import AWS
 
 
@@ -82,7 +83,8 @@ def evaluate(settings: Settings, instance: dg.DagsterInstance) -> str:
     return str(told.skip_message)
 
 
-def fail_three_times(instance: dg.DagsterInstance, name: str) -> None:
+def leave_ticks(instance: dg.DagsterInstance, name: str, *statuses: TickStatus) -> None:
+    """A sensor with ticks that ended so, the oldest first."""
     location = GrpcServerCodeLocationOrigin(host="localhost", socket="/x", location_name="here")
     origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(location, "__repository__"), name)
     instance.add_instigator_state(
@@ -97,16 +99,16 @@ def fail_three_times(instance: dg.DagsterInstance, name: str) -> None:
         raise ValueError("no such topic\nand more")
     except ValueError:
         error = serializable_error_info_from_exc_info(sys.exc_info())
-    for place in range(3):
+    for place, status in enumerate(statuses):
         instance.create_tick(
             TickData(
                 instigator_origin_id=origin.get_id(),
                 instigator_name=name,
                 instigator_type=InstigatorType.SENSOR,
-                status=TickStatus.FAILURE,
-                timestamp=time.time() - 90 + 30 * place,
+                status=status,
+                timestamp=time.time() - 120 + 30 * place,
                 selector_id=origin.get_selector().get_id(),
-                error=error,
+                error=error if status is TickStatus.FAILURE else None,
             )
         )
 
@@ -134,7 +136,7 @@ def test_a_sensor_that_raises_at_every_tick_is_counted_and_named(
 ) -> None:
     stub.add_response("put_metric_data", {}, expected(1.0))
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        fail_three_times(instance, "send_alerts")
+        leave_ticks(instance, "send_alerts", *[TickStatus.FAILURE] * 3)
         told = evaluate(settings, instance)
     all_of_them = declared(settings)
     assert told.startswith(
@@ -158,3 +160,15 @@ def test_a_heartbeat_that_is_refused_fails_the_tick_with_what_to_do(
 def test_on_one_machine_there_is_no_heartbeat_since_the_watchdog_looks_itself() -> None:
     names = {sensor.name for sensor in build_defs(Settings.load()).sensors or []}
     assert "put_heartbeat" not in names
+
+
+def test_a_tick_that_found_nothing_to_do_has_ended_well_and_one_under_way_has_not_ended(
+    tmp_path: Path,
+) -> None:
+    statuses = (TickStatus.FAILURE, TickStatus.SKIPPED, TickStatus.SUCCESS, TickStatus.STARTED)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        leave_ticks(instance, "send_alerts", *statuses)
+        (state,) = states_of(instance)
+    # The latest first.
+    ends = [TickEnd.OPEN, TickEnd.WELL, TickEnd.WELL, TickEnd.FAILED]
+    assert [tick.end for tick in state.ticks] == ends

@@ -97,3 +97,17 @@ def test_the_command_prints_them_and_is_refused_where_the_watchdog_runs_itself()
     refused = CliRunner().invoke(app, ["alerts", "cloudwatch"])
     assert refused.exit_code == 2
     assert "the watchdog itself tells" in " ".join(refused.output.split())
+
+
+def test_a_minute_with_a_heartbeat_is_well_and_one_sensor_that_fails_is_enough(
+    settings: Settings,
+) -> None:
+    compare = {"LessThanThreshold": operator.lt, "GreaterThanOrEqualToThreshold": operator.ge}
+    missing, failing = alarm_documents(settings, [ARN])
+    for alarm, alarms in ((missing, [True, False, False]), (failing, [False, True, True])):
+        is_bad = compare[alarm["ComparisonOperator"]]
+        assert [is_bad(value, alarm["Threshold"]) for value in (0.0, 1.0, 2.0)] == alarms
+    # Every one of the minutes, or nothing; and of the other the worst tick of the last minute.
+    assert missing["DatapointsToAlarm"] == missing["EvaluationPeriods"] > 1
+    assert (failing["EvaluationPeriods"], failing["DatapointsToAlarm"]) == (1, 1)
+    assert (missing["Statistic"], failing["Statistic"]) == ("Sum", "Maximum")

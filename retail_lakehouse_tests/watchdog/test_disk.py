@@ -48,3 +48,9 @@ def test_a_disk_that_cannot_be_asked_leaves_the_verdict_as_it_was() -> None:
     judged = judge(platform.memory, replace(platform.look(), disk=None), LIMITS)
     assert not any("disk" in each.name for each in judged.seen)
     assert {"control_plane:disk_space", "control_plane:disk_nearly_full"} <= judged.known
+
+
+def test_a_disk_with_as_much_room_as_is_wanted_is_well() -> None:
+    platform = well(free_bytes=4 * GIB)
+    platform.run(10)
+    assert platform.failing() == set()

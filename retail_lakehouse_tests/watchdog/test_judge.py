@@ -367,3 +367,14 @@ def test_a_clock_that_is_set_by_a_day_is_no_alarm(step_ms: int) -> None:
         judged = judge(moved.memory, moved_look, LIMITS)
         moved.memory = judged.memory
         assert all(each.passed for each in judged.seen)
+
+
+@pytest.mark.parametrize("between", [TickEnd.OPEN, TickEnd.UNREACHED])
+def test_a_tick_under_way_or_one_that_reached_no_code_hides_none_that_failed(
+    between: TickEnd,
+) -> None:
+    ends = (TickEnd.FAILED, between, TickEnd.FAILED, TickEnd.FAILED, between)
+    state = State(TickerKind.SENSOR, SENSOR.name, None, ticks(*ends))
+    _, (told,) = look_at_tickers(Memory(), (SENSOR,), (state,), 0.0, START_MS, LIMITS)
+    assert not told.passed
+    assert told.figures == {"failed_ticks": 3}
