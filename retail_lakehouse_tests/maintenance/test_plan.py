@@ -101,3 +101,10 @@ def test_a_quarantine_is_merged_by_day_and_the_running_day_at_the_six_hourly_run
     assert due(*old, *new, hourly=False, reopened=False) == {file.path for file in old}
     assert due(*old, *new, hourly=False) == both
     assert due(of_day(YESTERDAY), of_day(), hourly=False) == set()
+
+
+def test_deletes_are_cleaned_by_the_next_run_where_nothing_else_is_due() -> None:
+    alone = replace(of_day(YESTERDAY), has_deletes=True)
+    assert due(alone, hourly=False, reopened=False) == {alone.path}
+    late = replace(landed(3, 5), has_deletes=True)
+    assert due(*(compacted(hour) for hour in range(10)), late, reopened=False) == {late.path}

@@ -37,3 +37,26 @@ def test_a_table_that_cannot_be_maintained_holds_up_no_other_and_is_told_in_a_se
     assert str(told.value).startswith("It was not compacted; nothing changed. The compaction of ")
     assert f"{second.qualified_name} failed (No space left on device)." in str(told.value)
     assert "Java" not in str(told.value)
+
+
+@pytest.mark.parametrize("reopened", [True, False])
+def test_a_compaction_takes_reopened_hours_when_it_is_told_to(
+    reopened: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[bool] = []
+
+    class Noting:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def compact(self, *, reopened: bool) -> None:
+            taken.append(reopened)
+
+    monkeypatch.setattr(tasks, "Compaction", Noting)
+    monkeypatch.setattr(tasks, "compaction_figures", lambda _: {"rows": 1})
+    settings, task = Settings.load(AWS), MaintenanceTask.COMPACTION
+    table = MAINTAINED_TABLES[0]
+    arguments = maintenance_arguments(settings, task, [table.name], reopened=reopened)
+    spark: Any = object()
+    assert list(run_task(spark, arguments)) == [(table.name, {"rows": 1})]
+    assert taken == [reopened]

@@ -12,7 +12,8 @@ from retail_lakehouse.sensors.edges import (
     HEARTBEAT_SECONDS,
     Memory,
 )
-from retail_lakehouse.sensors.reports import check_events, tick_sentence
+from retail_lakehouse.sensors.reports import check_events, report_every_seconds, tick_sentence
+from retail_lakehouse.settings import Settings
 
 KEY = dg.AssetCheckKey(dg.AssetKey(["jobs", "inventory"]), "healthy")
 FAILED = JudgedCheck(KEY, Verdict(False, "It is stalled."))
@@ -61,3 +62,8 @@ def test_a_warning_that_becomes_an_outage_is_news_though_it_had_failed_before(
     with caplog.at_level(logging.INFO):
         assert check_events([FAILED], memory, 2) == [FAILED.evaluation()]
     assert caplog.messages == ["new failure: jobs/inventory:healthy. It is stalled."]
+
+
+def test_the_tick_that_is_meant_reports_though_it_comes_a_moment_early() -> None:
+    assert report_every_seconds(Settings.load({"report_interval_seconds": 60}), 15) == 52.5
+    assert report_every_seconds(Settings.load({"report_interval_seconds": 0}), 15) == 0.0
