@@ -108,6 +108,7 @@ def leave_ticks(instance: dg.DagsterInstance, name: str, *statuses: TickStatus) 
                 status=status,
                 timestamp=time.time() - 120 + 30 * place,
                 selector_id=origin.get_selector().get_id(),
+                run_ids=[],
                 error=error if status is TickStatus.FAILURE else None,
             )
         )
