@@ -316,3 +316,20 @@ def test_on_postgres_no_file_is_looked_at(instance: dg.DagsterInstance) -> None:
 
     told = prune_and_measure(instance, Settings.load(AWS), 5)
     assert (told.before.size_bytes, told.after.size_bytes) == (0, 0)
+
+
+def test_the_newest_event_of_all_stays_though_it_is_of_no_asset_and_no_check(
+    instance: dg.DagsterInstance,
+) -> None:
+    @dg.op
+    def nothing() -> None:
+        return None
+
+    @dg.job
+    def alone() -> None:
+        nothing()
+
+    assert alone.execute_in_process(instance=instance).success
+    greatest = instance.event_log_storage.get_maximum_record_id()
+    assert pruned(instance, days_later=400).runs == 0
+    assert instance.event_log_storage.get_maximum_record_id() == greatest

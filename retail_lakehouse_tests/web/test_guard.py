@@ -215,3 +215,8 @@ def test_a_wrong_name_in_the_settings_is_one_sentence() -> None:
     assert told == (Authority("a.example", 81), Authority("b", None))
     with pytest.raises(HostNameError):
         parse_hosts("name:70000")
+
+
+def test_a_second_content_type_beside_json_is_refused() -> None:
+    both = [("Content-Type", "application/json"), ("Content-Type", "text/plain")]
+    assert status([MINE, *both], "/graphql", "POST") == 415
