@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 
-from retail_lakehouse.contracts.alerting import AlertPace
+from retail_lakehouse.contracts.alerting import NOT_JUDGED, AlertPace
 from retail_lakehouse.contracts.service_levels import CONTROL_PLANE, DATA_PLATFORM, Severity
 
 Figure = int | float | str
@@ -106,6 +106,8 @@ class Incident:
     told: int = 0
     told_ms: int = 0
     """When it was told last."""
+    is_judged: bool = True
+    """Whether the last verdict was one; else nobody could look."""
     worst: Severity = Severity.INFO
     """As what it was told at the worst: whoever was told of that is told of the recovery."""
 
@@ -123,6 +125,11 @@ class Book:
     opened_ms: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     told_ms: Mapping[str, int] = field(default_factory=dict)
     """When each was told last, of those that were told lately."""
+
+
+def is_judged(figures: Mapping[str, Figure]) -> bool:
+    """Whether these are figures of a verdict, not of a check that could not look."""
+    return any(figures.get(name) != value for name, value in NOT_JUDGED.items())
 
 
 def incident_name(asset: str, check: str) -> str:
@@ -168,7 +175,13 @@ def advance(
             incident = replace(incident, due_ms=_due_as_worse(incident, each, now_ms, pace))
         # No due time is further off than its pace, but after a clock that was set back.
         due_ms = min(incident.due_ms, now_ms + _longest_wait_ms(incident, pace))
-        incident = replace(incident, severity=each.severity, sentence=each.sentence, due_ms=due_ms)
+        incident = replace(
+            incident,
+            severity=each.severity,
+            sentence=each.sentence,
+            due_ms=due_ms,
+            is_judged=is_judged(each.figures),
+        )
         if incident.due_ms <= now_ms and not is_silenced(each.name):
             times = len(openings.get(each.name, ()))
             notices.append(_telling(incident, each, now_ms, times, pace))
@@ -312,6 +325,7 @@ def _recovery(incident: Incident, sentence: str, now_ms: int) -> list[Notice]:
             since_ms=incident.since_ms,
             at_ms=now_ms,
             told=incident.told,
+            figures={} if incident.is_judged else dict(NOT_JUDGED),
         )
     ]
 

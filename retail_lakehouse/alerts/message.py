@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from retail_lakehouse.alerts.incidents import Figure, Kind, Notice
+from retail_lakehouse.alerts.incidents import Figure, Kind, Notice, is_judged
 from retail_lakehouse.alerts.redact import one_line, without_secrets
 from retail_lakehouse.contracts.alerting import alert_for
 from retail_lakehouse.contracts.service_levels import CONTROL_PLANE, Severity, runbook_of
@@ -120,8 +120,7 @@ def moment(ms: int) -> str:
 
 
 def _single(notice: Notice, links: Links) -> tuple[str, list[str], list[dict[str, object]]]:
-    contract = alert_for(notice.check)
-    what = f"{contract.title} ({notice.asset.rpartition('/')[2]})"
+    what = f"{_title(notice)} ({notice.asset.rpartition('/')[2]})"
     if notice.kind is Kind.TEST:
         what = "nothing is wrong"
     title = one_line(f"{_mark(notice)} {_words(notice)}: {what}", _TITLE_MOST)
@@ -153,7 +152,7 @@ def _what_to_do(notice: Notice, links: Links) -> tuple[list[str], list[dict[str,
     lines: list[str] = []
     blocks: list[dict[str, object]] = []
     if notice.kind in (Kind.OPENED, Kind.STILL_OPEN):
-        meaning = alert_for(notice.check).meaning_for(notice.asset)
+        meaning = _meaning(notice)
         command = suggested_command(notice)
         told = f"*For the planners*: {meaning}\n*First*: `{slack_escaped(command)}`"
         blocks.append({"type": "section", "text": _markdown(told)})
@@ -198,7 +197,6 @@ def _digest(
 
 
 def _body(notice: Notice, links: Links) -> dict[str, object]:
-    contract = alert_for(notice.check)
     return {
         "id": notice.id,
         "kind": notice.kind.value,
@@ -206,9 +204,9 @@ def _body(notice: Notice, links: Links) -> dict[str, object]:
         "check": one_line(notice.check, _NAME_MOST),
         "severity": notice.severity.value,
         "owner": one_line(notice.owner, _NAME_MOST),
-        "title": contract.title,
+        "title": _title(notice),
         "sentence": _sentence(notice),
-        "meaning": contract.meaning_for(notice.asset),
+        "meaning": _meaning(notice),
         "command": suggested_command(notice),
         "since_ms": notice.since_ms,
         "at_ms": notice.at_ms,
@@ -218,6 +216,20 @@ def _body(notice: Notice, links: Links) -> dict[str, object]:
         "page": links.asset(notice),
         "runbook": links.runbook(notice),
     }
+
+
+def _title(notice: Notice) -> str:
+    contract = alert_for(notice.check)
+    return contract.title if is_judged(notice.figures) else contract.title_unknown
+
+
+def _meaning(notice: Notice) -> str:
+    meaning = alert_for(notice.check).meaning_for(notice.asset)
+    return (
+        meaning
+        if is_judged(notice.figures)
+        else f"Nobody can see whether it is so. If it is: {meaning}"
+    )
 
 
 def _figure(value: Figure) -> Figure:

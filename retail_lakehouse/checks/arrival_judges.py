@@ -10,7 +10,7 @@ from statistics import median
 
 from retail_lakehouse.assets.stream import HOUR_MS, StreamLook, TableLook
 from retail_lakehouse.checks import measures
-from retail_lakehouse.checks.judges import Figure, Verdict
+from retail_lakehouse.checks.judges import Figure, Verdict, unknown
 from retail_lakehouse.contracts.events import EventContract
 from retail_lakehouse.contracts.opening_hours import OpeningCalendar
 from retail_lakehouse.contracts.service_levels import ServiceLevel, ServiceLevels
@@ -35,9 +35,9 @@ def judge_events_arrive(
     """
     topic, table = stream.topics[event.name], stream.tables[event.name]
     if isinstance(table, str):
-        return Verdict(False, table)
+        return unknown(table)
     if isinstance(topic, str):
-        return Verdict(False, f"Whether events come cannot be known: {topic}")
+        return unknown(f"Whether events come cannot be known: {topic}")
     at = stream.at_ms
     figures: dict[str, Figure] = {
         "open_share": round(calendar.open_share(at), 3),
@@ -68,7 +68,7 @@ def judge_events_arrive(
 def judge_producer_clock(table: TableLook | str, level: ServiceLevel, at_ms: int) -> Verdict:
     """No clock on the path is ahead of the next: ages would look shorter than they are."""
     if isinstance(table, str):
-        return Verdict(False, table, warn_only=True)
+        return unknown(table, warn_only=True)
     ahead = measures.clock_ahead_seconds(table, at_ms)
     if ahead is None:
         return Verdict(True, "No batch has told a time yet.")
@@ -96,7 +96,7 @@ def judge_volume(
     is shown.
     """
     if isinstance(table, str):
-        return Verdict(False, table, warn_only=True)
+        return unknown(table, warn_only=True)
     if hours is None or not hours.records:
         return Verdict(True, "No whole hour was seen yet.")
     hour = max(hours.records)

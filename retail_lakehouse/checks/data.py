@@ -13,7 +13,7 @@ from retail_lakehouse.assets.keys import table_key
 from retail_lakehouse.assets.new_data import ROWS_MOST, DataLook, look_at_new_data
 from retail_lakehouse.checks.data_judges import judge_new_data
 from retail_lakehouse.checks.judged import JudgedCheck, level_metadata
-from retail_lakehouse.checks.judges import Verdict
+from retail_lakehouse.checks.judges import unknown
 from retail_lakehouse.contracts.service_levels import HOLDING, Measure
 from retail_lakehouse.contracts.tables import EVENT_TABLES, QUARANTINE_TABLES, TableContract
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
@@ -62,7 +62,7 @@ def judge_data(data: DataLook | str) -> list[JudgedCheck]:
     judged = []
     for table, measure in _CHECKS:
         if isinstance(data, str):
-            verdict = Verdict(False, data)
+            verdict = unknown(data)
         else:
             found = data.book.open_of(table.name, measure)
             verdict = judge_new_data(table.name, measure, data.tables[table.name], found)

@@ -7,7 +7,7 @@ let it go: the commit that it is of does not mend itself.
 
 from collections.abc import Sequence
 
-from retail_lakehouse.checks.judges import Figure, Verdict
+from retail_lakehouse.checks.judges import Figure, Verdict, unknown
 from retail_lakehouse.contracts.service_levels import Measure
 from retail_lakehouse.tables.evaluated import Evaluated
 from retail_lakehouse.warehouse.holds import Finding
@@ -34,9 +34,9 @@ def judge_new_data(
             figures,
         )
     if isinstance(seen, str):
-        return Verdict(False, seen)
+        return unknown(seen)
     if seen.fault and measure in _OF_ROWS:
-        return Verdict(False, seen.fault, figures)
+        return unknown(seen.fault, figures)
     unseen = (
         " Commits between two looks had expired before anybody looked, and are not judged."
         if seen.unseen_commits and measure is Measure.OFFSETS_CONTIGUOUS

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from retail_lakehouse.assets.stream import StreamLook, TableLook
 from retail_lakehouse.assets.topic_look import TopicLook
 from retail_lakehouse.checks import measures
+from retail_lakehouse.contracts.alerting import NOT_JUDGED
 from retail_lakehouse.contracts.events import EventContract
 from retail_lakehouse.contracts.job_states import Phase
 from retail_lakehouse.contracts.service_levels import ServiceLevel, ServiceLevels
@@ -35,6 +36,13 @@ class Verdict:
     sentence: str
     figures: Mapping[str, Figure] = field(default_factory=dict)
     warn_only: bool = False
+
+
+def unknown(
+    why: str, figures: Mapping[str, Figure] | None = None, *, warn_only: bool = False
+) -> Verdict:
+    """Fails, since nobody could look: an outage is never a pass, nor is it what the check tells."""
+    return Verdict(False, why, {**(figures or {}), **NOT_JUDGED}, warn_only)
 
 
 def judge_topic(seen: TopicLook | str, topic: TopicContract, settings: Settings) -> Verdict:
@@ -134,9 +142,9 @@ def judge_ingest_lag(
     """
     topic, table = stream.topics[event.name], stream.tables[event.name]
     if isinstance(table, str):
-        return Verdict(False, table)
+        return unknown(table)
     if isinstance(topic, str):
-        return Verdict(False, f"What has not landed cannot be known: {topic}")
+        return unknown(f"What has not landed cannot be known: {topic}")
     figures: dict[str, Figure] = {"backlog_records": topic.backlog}
     if topic.backlog == 0:
         return Verdict(True, "Every record has landed.", figures | {"ingest_lag_seconds": 0.0})
@@ -178,9 +186,9 @@ def judge_quarantine_share(
     table's marks, but nobody could look at what it counts.
     """
     if unreadable is not None:
-        return Verdict(False, unreadable)
+        return unknown(unreadable)
     if isinstance(table, str):
-        return Verdict(False, table)
+        return unknown(table)
     first = table.first.mark if table.first else None
     last = table.mark
     if first is None or last is None or table.first is None or table.last is None:

@@ -8,7 +8,7 @@ verdict asks the warehouse: every query bills.
 from collections.abc import Mapping
 
 from retail_lakehouse.assets.views import BaseLook
-from retail_lakehouse.checks.judges import Figure, Verdict
+from retail_lakehouse.checks.judges import Figure, Verdict, unknown
 from retail_lakehouse.contracts.service_levels import ServiceLevel
 from retail_lakehouse.contracts.views import ViewContract
 from retail_lakehouse.warehouse.holds import Hold
@@ -39,7 +39,7 @@ def judge_serving_lag(
         return Verdict(False, outage)
     for base in (bases[name] for name in view.source_tables):
         if isinstance(base, str):
-            return Verdict(False, base)
+            return unknown(base)
     waiting_since_ms = first_waiting_ms(view, record, bases)
     figures: dict[str, Figure] = {"service_level_seconds": level.number}
     if record is not None and record.newest_event_ms is not None:
@@ -125,7 +125,7 @@ def judge_snapshots_outlast(
     for name in view.source_tables:
         base, served = bases[name], record.base_snapshots.get(name)
         if isinstance(base, str):
-            return Verdict(False, base, warn_only=True)
+            return unknown(base, warn_only=True)
         if served is None or served == base.newest:
             continue
         why = (

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from retail_lakehouse.contracts.service_levels import Measure, ServiceLevel, find_level
 from retail_lakehouse.contracts.tables import QUARANTINE_TABLES
 
+NOT_JUDGED = {"judged": "no"}
+"""Among the figures of a check that fails because nobody could look."""
+
 
 @dataclass(frozen=True, slots=True)
 class AlertContract:
@@ -28,6 +31,11 @@ class AlertContract:
         """What it means to the planners that the check of that asset fails."""
         is_quarantine = subject_of(asset) in _QUARANTINES
         return self.of_quarantine if is_quarantine and self.of_quarantine else self.meaning
+
+    @property
+    def title_unknown(self) -> str:
+        """The title where nobody could look: what it says may be so or not."""
+        return f"Not known whether {self.title[0].lower()}{self.title[1:]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
 import json
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
 from retail_lakehouse.alerts.incidents import Book, Kind, Seen, advance
 from retail_lakehouse.alerts.memory import AlertMemory, AlertMemoryError, step
 from retail_lakehouse.alerts.pacing import Message
-from retail_lakehouse.contracts.alerting import ALERT_PACE
+from retail_lakehouse.contracts.alerting import ALERT_PACE, NOT_JUDGED
 from retail_lakehouse.contracts.service_levels import Severity
 from retail_lakehouse_tests.alerts.build import MINUTE, NOW, verdict
 
@@ -273,3 +274,13 @@ def test_a_clock_that_is_set_back_keeps_no_check_quiet_that_failed_and_passed_by
         memory, _ = look(memory, [verdict(passed=bool(turn % 2))], NOW + turn * MINUTE)
     _, messages = look(memory, [verdict()], NOW - 5 * HOUR)
     assert kinds(messages) == [Kind.OPENED]
+
+
+def test_the_recovery_of_what_was_never_judged_says_so_and_a_verdict_in_between_ends_that() -> None:
+    unseen = replace(verdict(), figures=NOT_JUDGED)
+    for last, figures in ((unseen, NOT_JUDGED), (verdict(), {})):
+        memory, (opened,) = look(AlertMemory(), [unseen], NOW)
+        memory, _ = look(memory, [last], NOW + TICK)
+        memory, (recovered,) = look(memory, [verdict(passed=True)], NOW + 2 * TICK)
+        assert opened[0].figures == NOT_JUDGED
+        assert recovered[0].figures == figures

@@ -7,7 +7,7 @@ import pytest
 from retail_lakehouse.alerts.incidents import Figure, Kind, rehearsal
 from retail_lakehouse.alerts.message import DIGEST_MOST, Links, render, slack_escaped
 from retail_lakehouse.alerts.redact import HIDDEN, one_line, without_secrets
-from retail_lakehouse.contracts.alerting import ALERTS, AlertContract
+from retail_lakehouse.contracts.alerting import ALERTS, NOT_JUDGED, AlertContract
 from retail_lakehouse.contracts.service_levels import Severity
 from retail_lakehouse_tests.alerts.build import MINUTE, NOW, notice
 
@@ -200,3 +200,15 @@ def test_a_digest_tells_what_is_open_before_what_has_recovered_however_bad_that_
     lines = message.text.splitlines()
     assert "table_1" in lines[1]
     assert "Begin with retail/table_1:ingest_lag:" in lines
+
+
+@pytest.mark.parametrize("kind", [Kind.OPENED, Kind.RECOVERED])
+def test_what_nobody_could_look_at_is_not_told_as_what_the_check_tells(kind: Kind) -> None:
+    told = replace(notice(check="unique_by_key", kind=kind), figures=NOT_JUDGED)
+    message = render("abc", [told], LINKS)
+    assert message.title.endswith(": Not known whether events have landed twice (table_0)")
+    (body,) = message.body["alerts"]  # type: ignore[misc]
+    assert body["title"] == "Not known whether events have landed twice"
+    meaning = "Nobody can see whether it is so. If it is: Views over this table are held"
+    assert body["meaning"].startswith(meaning)
+    assert (meaning in message.text) is (kind is Kind.OPENED)

@@ -7,6 +7,7 @@ from retail_lakehouse.assets.stream import StreamLook
 from retail_lakehouse.checks.arrival_judges import judge_events_arrive, judge_producer_clock
 from retail_lakehouse.checks.judges import Verdict
 from retail_lakehouse.checks.measures import Silence
+from retail_lakehouse.contracts.alerting import NOT_JUDGED
 from retail_lakehouse.contracts.events import INVENTORY
 from retail_lakehouse.contracts.mark import MarkKind
 from retail_lakehouse.contracts.opening_hours import Hours, OpeningCalendar
@@ -166,6 +167,12 @@ def test_what_cannot_be_seen_is_a_failed_check_with_its_sentence() -> None:
     )
     assert judged(look(table="No catalog.")).sentence == "No catalog."
     assert not judge_producer_clock("No catalog.", CLOCK, AT).passed
+    for unseen in (
+        judged(look(topic="No Kafka.")),
+        judged(look(table="No catalog.")),
+        judge_producer_clock("No catalog.", CLOCK, AT),
+    ):
+        assert unseen.figures == NOT_JUDGED
 
 
 @pytest.mark.parametrize("ahead, passed", [(29, True), (31, False)])

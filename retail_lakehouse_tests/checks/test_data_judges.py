@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from retail_lakehouse.alerts.incidents import is_judged
 from retail_lakehouse.checks.data_judges import judge_new_data
 from retail_lakehouse.contracts.service_levels import HOLDING, Measure
 from retail_lakehouse.tables.evaluated import Evaluated
@@ -46,7 +47,10 @@ def test_what_cannot_be_seen_fails_and_rows_that_cannot_be_read_leave_the_marks_
     assert not judge_new_data(TABLE, Measure.OFFSETS_CONTIGUOUS, "No catalog.", []).passed
     unread = replace(SEEN, fault="A file is gone.")
     assert judge_new_data(TABLE, Measure.OFFSETS_CONTIGUOUS, unread, []).passed
-    assert not judge_new_data(TABLE, Measure.UNIQUE_BY_KEY, unread, []).passed
+    unjudged = judge_new_data(TABLE, Measure.UNIQUE_BY_KEY, unread, [])
+    assert not unjudged.passed
+    assert is_judged(unjudged.figures) is False
+    assert is_judged(judge_new_data(TABLE, Measure.VOLUME, "No catalog.", []).figures) is False
 
 
 def test_an_empty_table_has_nothing_wrong() -> None:

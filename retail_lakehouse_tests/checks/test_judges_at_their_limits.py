@@ -13,6 +13,7 @@ from retail_lakehouse.checks.judges import (
     judge_topic,
 )
 from retail_lakehouse.checks.view_judges import judge_serving_lag
+from retail_lakehouse.contracts.alerting import NOT_JUDGED
 from retail_lakehouse.contracts.events import INVENTORY
 from retail_lakehouse.contracts.topics import TOPICS
 from retail_lakehouse.resources.job_runs import JobRun, JobState
@@ -88,6 +89,17 @@ def test_a_table_that_cannot_be_read_fails_every_verdict_that_needs_it() -> None
     ):
         assert not verdict.passed
         assert "There is no catalog." in verdict.sentence
+
+
+def test_what_nobody_could_look_at_is_told_as_not_judged() -> None:
+    blind = replace(stream(), tables={"inventory": "There is no catalog."})
+    deaf = replace(stream(), topics={"inventory": "Kafka did not answer."})
+    for verdict in (
+        judge_ingest_lag(blind, INVENTORY, LAG, {}),
+        judge_ingest_lag(deaf, INVENTORY, LAG, {}),
+        judge_quarantine_share("There is no catalog.", SHARE),
+    ):
+        assert verdict.figures == NOT_JUDGED
 
 
 def test_what_waits_in_a_topic_that_cannot_be_read_is_not_called_landed() -> None:

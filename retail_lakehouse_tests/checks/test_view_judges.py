@@ -10,6 +10,7 @@ from retail_lakehouse.checks.view_judges import (
     judge_serving_lag,
     judge_snapshots_outlast,
 )
+from retail_lakehouse.contracts.alerting import NOT_JUDGED
 from retail_lakehouse.contracts.service_levels import Measure, level_of
 from retail_lakehouse.contracts.view_contract import EXTERNAL_SCHEMA
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
@@ -99,6 +100,7 @@ def test_a_table_that_cannot_be_loaded_is_no_reason_to_call_its_view_served() ->
     verdict = judge_serving_lag(VIEW, None, {TABLE: "There is no catalog."}, None, AT, LEVEL)
     assert not verdict.passed
     assert verdict.sentence == "There is no catalog."
+    assert verdict.figures == NOT_JUDGED
 
 
 def test_a_full_recomputation_warns_and_what_was_not_said_is_not_guessed() -> None:

@@ -7,6 +7,7 @@ import pytest
 from retail_lakehouse.assets.stream import TableLook
 from retail_lakehouse.checks.arrival_judges import judge_volume
 from retail_lakehouse.contracts import opening_hours
+from retail_lakehouse.contracts.alerting import NOT_JUDGED
 from retail_lakehouse.contracts.events import INVENTORY
 from retail_lakehouse.contracts.opening_hours import OpeningCalendar
 from retail_lakehouse.contracts.service_levels import Measure, level_of
@@ -72,6 +73,7 @@ def test_a_table_that_cannot_be_read_is_told_as_everywhere() -> None:
     verdict = judge_volume("No catalog.", INVENTORY, hours(5, 5), ALWAYS_OPEN, VOLUME_LEVEL)
     assert not verdict.passed
     assert verdict.sentence == "No catalog."
+    assert verdict.figures == NOT_JUDGED
 
 
 def test_the_hour_in_which_stores_open_is_whole_though_they_owe_nothing_yet() -> None:
