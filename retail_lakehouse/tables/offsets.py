@@ -60,7 +60,9 @@ def _told(mark: Mark, until: Mapping[int, int], before: Covered) -> list[str]:
     """
     if not mark.ranges:
         is_told_by_a_person = mark.kind is MarkKind.STREAM
-        if is_told_by_a_person or Covered(mark.topic_id, dict(mark.until)) == before:
+        # History may be backfilled before the stream's first batch, when nothing is covered yet.
+        is_of_nothing = not before.until and not mark.until
+        if is_told_by_a_person or is_of_nothing or Covered(mark.topic_id, mark.until) == before:
             return []
         return [f"a {mark.kind.value} has moved the offsets from {dict(until)} to {mark.until}"]
     told = []

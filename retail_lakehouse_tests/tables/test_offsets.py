@@ -99,13 +99,22 @@ def test_a_topic_that_was_made_again_begins_at_its_first_offset() -> None:
     assert "offsets 0 to 1" in sentence
 
 
-@pytest.mark.parametrize("kind", [MarkKind.REPLAY, MarkKind.BACKFILL])
+@pytest.mark.parametrize("kind", [kind for kind in MarkKind if kind is not MarkKind.STREAM])
 def test_a_carried_mark_moves_no_offset(kind: MarkKind) -> None:
     first = mark({0: (0, 5)})
     carried = first.carried(kind, "other", 1, engine="e", contract_version=1)
     assert told(first, carried, mark({0: (5, 6)})) == []
     (sentence,) = told(first, replace(carried, until={0: 7}))
     assert f"a {kind.value} has moved the offsets" in sentence
+
+
+def test_history_backfilled_before_the_first_batch_is_no_break_and_covers_nothing() -> None:
+    backfill = mark({}, {}, kind=MarkKind.BACKFILL)
+    assert told(backfill, backfill, mark({0: (0, 5)})) == []
+    (sentence,) = told(backfill, mark({0: (2, 5)}))
+    assert "offsets 0 to 1 of partition 0 are in no commit" in sentence
+    (sentence,) = told(backfill, mark({}, {0: 5}, kind=MarkKind.BACKFILL))
+    assert "a backfill has moved the offsets" in sentence
 
 
 def test_a_chain_whose_beginning_has_expired_is_counted_from_its_first_mark() -> None:
