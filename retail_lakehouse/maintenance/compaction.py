@@ -71,7 +71,7 @@ class CompactionReport:
     removed_delete_files: int
     partitions_days: int
     failed_commits: int
-    """Commits that another one came before and that were planned anew."""
+    """Commits that another one came before; what was still due then was planned anew."""
     seconds: float
 
 
@@ -135,7 +135,8 @@ class Compaction:
         table = self.table.load()
         before = table_figures(self._spark, table)
         target_bytes = int(table.properties().get(_TARGET_BYTES))
-        committed: tuple[int, _Staged, int] | None = None
+        committed: tuple[int, _Staged] | None = None
+        failed = 0
         for attempt in range(ATTEMPTS):
             # In this order: the snapshot that is rewritten has every file that was looked at,
             # unless another rewrite took some.
@@ -154,6 +155,7 @@ class Compaction:
             try:
                 new_id = self._commit(table, snapshot_id, staged)
             except _ConflictError as conflict:
+                failed += 1
                 self._discard(table, staged)
                 logger.warning("%s: %s Planning anew.", self.table.name, conflict)
                 if attempt == ATTEMPTS - 1:
@@ -166,9 +168,9 @@ class Compaction:
             except CompactionRefusedError:
                 self._discard(table, staged)
                 raise
-            committed = (new_id, staged, attempt)
+            committed = (new_id, staged)
             break
-        snapshot, done, failed = committed or (None, _Staged(), 0)
+        snapshot, done = committed or (None, _Staged())
         after = table_figures(self._spark, self.table.load())
         return CompactionReport(
             table=self._contract.name,

@@ -178,6 +178,24 @@ def test_a_rewrite_of_files_that_another_one_replaced_is_planned_anew(
     assert {path.name for path in data} == {name.rpartition("/")[2] for name in named}
 
 
+def test_a_rewrite_that_another_one_made_needless_counts_as_a_failed_commit(
+    inventory: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inventory.land(stock(1, 1))
+    before, commit = inventory.content(), Compaction._commit
+
+    def behind_another(self: Compaction, *arguments: Any) -> int:
+        monkeypatch.setattr(Compaction, "_commit", commit)
+        inventory.compact()
+        return commit(self, *arguments)
+
+    monkeypatch.setattr(Compaction, "_commit", behind_another)
+    report = inventory.compact()
+    assert (report.failed_commits, report.snapshot_id) == (1, None)
+    assert inventory.operations() == ["append", "replace"]
+    assert inventory.content() == before
+
+
 def test_what_is_no_replace_of_the_same_rows_is_refused_and_changes_nothing(
     inventory: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
