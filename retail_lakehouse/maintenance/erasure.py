@@ -36,6 +36,7 @@ DELETE_ATTEMPTS = 5
 TAKES_ROWS = frozenset({"delete", "overwrite"})
 """Operations of snapshots that take rows away; in these tables only an erasure does."""
 _WORD = "A-Za-z0-9_-"
+_ESCAPE = "\\"
 _LONGEST_ID = 256
 
 
@@ -87,13 +88,34 @@ def checked_customer(customer: str) -> str:
     return customer
 
 
-def mention(customer: str) -> str:
-    """A regular expression for the id as a word of its own.
+def mention(customer: str, *, in_bytes: bool = False) -> str:
+    """A regular expression for the id as a word of its own, each character plain or as JSON may.
 
-    Spark (Java) and DuckDB (RE2) read it alike.
+    Unknown fields are kept as ASCII: of an id with other letters the escapes are all that is there.
+    Spark (Java) and DuckDB (RE2) read it alike. `in_bytes`: for UTF-8 that is read as Latin-1.
     """
-    quoted = "".join(c if c.isascii() and c.isalnum() else f"\\x{{{ord(c):x}}}" for c in customer)
-    return f"(^|[^{_WORD}]){quoted}($|[^{_WORD}])"
+    spelt = "".join(f"(?:{'|'.join(_spellings(c, in_bytes))})" for c in customer)
+    return f"(^|[^{_WORD}]){spelt}($|[^{_WORD}])"
+
+
+def _spellings(character: str, in_bytes: bool) -> Iterator[str]:
+    """The character as itself, and as each of JSON's escapes for it."""
+    yield _quoted(character.encode().decode("latin-1") if in_bytes else character)
+    units = character.encode("utf-16-be").hex()
+    yield "".join(
+        f"{_quoted(_ESCAPE)}u{''.join(map(_either_case, units[start : start + 4]))}"
+        for start in range(0, len(units), 4)
+    )
+    if character in '"\\/':
+        yield _quoted(_ESCAPE + character)
+
+
+def _quoted(text: str) -> str:
+    return "".join(c if c.isascii() and c.isalnum() else f"\\x{{{ord(c):x}}}" for c in text)
+
+
+def _either_case(digit: str) -> str:
+    return f"[{digit}{digit.upper()}]" if digit.isalpha() else digit
 
 
 class Eraser:
@@ -148,11 +170,10 @@ class Eraser:
             yield self._clean(table, rows, delete_files, now_ms, carry_mark)
 
     def _arguments(self) -> dict[str, str]:
-        as_latin_1 = self._customer.encode().decode("latin-1")
         return {
             "customer": self._customer,
             "mentioned": mention(self._customer),
-            "mentioned_bytes": mention(as_latin_1),
+            "mentioned_bytes": mention(self._customer, in_bytes=True),
         }
 
     def _found(self, table: JobTable, find: str) -> Found:
