@@ -61,7 +61,8 @@ def erase_customer(spark: "SparkSession", settings: Settings, customer: str) -> 
     Holds the topic's lease meanwhile: the streaming job yields between two batches.
 
     Raises:
-        ErasureError: the id cannot be one, or other commits came before each attempt.
+        ErasureError: the id cannot be one, other commits came before each attempt, or a batch has
+            landed by half.
         LockHeldError: the job did not yield in time.
         ErasureJournalError: the account of earlier erasures is damaged.
     """
@@ -85,6 +86,7 @@ def _erase(
     eraser: Eraser,
     customer: str,
 ) -> list[TableErasure]:
+    eraser.refuse_half_a_batch()
     journal, erasure_id = ErasureJournal(settings.root), uuid.uuid4().hex
     rows, quarantined = eraser.find()
     for entry in (

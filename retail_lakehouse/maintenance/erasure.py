@@ -139,6 +139,28 @@ class Eraser:
         """Where event table and quarantine have the customer."""
         return self._found(self.rows, "find_rows"), self._found(self.quarantine, "find_quarantined")
 
+    def refuse_half_a_batch(self) -> None:
+        """Refuses while a batch's bad records are in quarantine and its rows have yet to land.
+
+        Its job was killed between the two commits and judges the batch again: what is in
+        quarantine stays as it is, and what was erased from there would be quarantined once more.
+
+        Raises:
+            ErasureError: it is so.
+        """
+        rows, quarantine = self.rows.last_mark(), self.quarantine.last_mark()
+        if quarantine is None or (rows is not None and rows.topic_id != quarantine.topic_id):
+            return
+        until = rows.until if rows is not None else {}
+        if any(end > until.get(partition, 0) for partition, end in quarantine.until.items()):
+            name = self._event.name
+            raise ErasureError(
+                f"The {name} job was ended between the two commits of a batch: what is erased from "
+                "its quarantine now would be there again once the job goes on. Nothing was "
+                f"deleted. Let it land the batch (`retail-lakehouse jobs start {name}`, in a "
+                "platform that runs), then erase again."
+            )
+
     def erase(
         self,
         now_ms: Callable[[], int],

@@ -56,16 +56,24 @@ class Tables:
         # A table that is dropped leaves its files, and the next of its name has the same place.
         self._of_others = frozenset(self._all_files(self.rows) + self._all_files(self.quarantine))
 
-    def land(self, *bodies: bytes) -> None:
-        """One batch of one partition."""
+    def land(self, *bodies: bytes, kill: engines.Kill | None = None) -> None:
+        """One batch of one partition. With `kill` its job dies there, and the next one begins anew.
+
+        What had not landed then is at the same offsets of the next batch.
+        """
         records = [
             Record(0, self._offset + n, NOW_MS + 1, None, body) for n, body in enumerate(bodies)
         ]
-        self._offset += len(bodies)
         # One for the whole test: each start reads the table.
         if self._engine is None:
             self._engine = self._start(self.settings, self.contract)
-        self._engine.write(records)
+        if kill is None:
+            self._engine.write(records)
+            self._offset += len(bodies)
+            return
+        with pytest.raises(engines.Killed):
+            self._engine.write(records, kill)
+        self._engine = None
 
     def load(self, contract: TableContract | None = None) -> Any:
         """The table as pyiceberg has it now."""

@@ -14,9 +14,9 @@ from retail_lakehouse.local.duckdb_extensions import extension_file
 from retail_lakehouse.local.erase import ErasureReport, erase_customer, find_customer
 from retail_lakehouse.local.erasures import ErasureJournal
 from retail_lakehouse.maintenance.cleanup import expire_snapshots
-from retail_lakehouse.maintenance.erasure import Eraser
+from retail_lakehouse.maintenance.erasure import Eraser, ErasureError
 from retail_lakehouse.tables.marks import last_mark
-from retail_lakehouse_tests.conformance.engines import TOPIC_ID
+from retail_lakehouse_tests.conformance.engines import TOPIC_ID, Kill
 from retail_lakehouse_tests.conformance.records import NOW_MS
 from retail_lakehouse_tests.local.warehouse.conftest import Asker
 from retail_lakehouse_tests.maintenance.conftest import SESSIONS_VIEW, Tables, click
@@ -172,6 +172,24 @@ def test_a_killed_erasure_leaves_no_bounds_where_the_job_commits_before_it_goes_
     assert mentions(clickstream, CUSTOMER) == []
     assert mentions(clickstream, OTHER)
     assert len(clickstream.content()) == 2
+
+
+def test_nothing_is_erased_while_a_batch_has_landed_by_half_or_it_would_come_back(
+    clickstream: Tables,
+) -> None:
+    batch = click(1, OTHER), click(2, CUSTOMER, action="DANCE")
+    clickstream.land(*batch, kill=Kill.BETWEEN_COMMITS)
+    quarantined = clickstream.content(clickstream.quarantine)
+    assert len(quarantined) == 1
+    with pytest.raises(ErasureError, match="between the two commits of a batch"):
+        erased(clickstream)
+    assert clickstream.content(clickstream.quarantine) == quarantined
+    assert ErasureJournal(clickstream.settings.root).entries(clickstream.quarantine.name) == []
+
+    clickstream.land(*batch)
+    assert sum(each.rows for each in erased(clickstream).tables) == 1
+    assert clickstream.content(clickstream.quarantine) == []
+    assert len(clickstream.content()) == 1
 
 
 def _expire_after_the_grace(tables: Tables, report: ErasureReport) -> None:
