@@ -54,9 +54,11 @@ def pruned(instance: dg.DagsterInstance, days_later: float, budget: float = 60.0
 
 def test_what_is_younger_than_the_retention_stays(instance: dg.DagsterInstance) -> None:
     report(instance)
+    runs = [run_asset(instance, B) for _ in range(2)]
     told = pruned(instance, days_later=13.9)
     assert (told.events, told.check_results, told.runs, told.finished) == (0, 0, 0, True)
     assert not told.anything
+    assert all(instance.get_run_by_id(run_id) is not None for run_id in runs)
 
 
 def test_the_latest_of_each_asset_and_check_stays_whatever_its_age(
@@ -80,6 +82,23 @@ def test_the_latest_of_each_asset_and_check_stays_whatever_its_age(
     assert set(instance.all_asset_keys()) == {A, B}
     # Nothing more goes the second time.
     assert not pruned(instance, days_later=400).anything
+
+
+def test_the_newest_result_stays_beside_a_newer_one_that_is_merely_planned(
+    instance: dg.DagsterInstance,
+) -> None:
+    report(instance)
+    with sqlite3.connect(event_log_file(Path(instance.root_directory))) as connection:
+        connection.execute(
+            "UPDATE asset_check_executions SET execution_status = 'PLANNED' "
+            "WHERE id = (SELECT max(id) FROM asset_check_executions)"
+        )
+    assert pruned(instance, days_later=400).check_results == 1
+    with sqlite3.connect(event_log_file(Path(instance.root_directory))) as connection:
+        left = connection.execute(
+            "SELECT execution_status FROM asset_check_executions ORDER BY id"
+        ).fetchall()
+    assert left == [("FAILED",), ("PLANNED",)]
 
 
 def test_the_tags_of_deleted_events_go_with_them(instance: dg.DagsterInstance) -> None:
@@ -178,10 +197,15 @@ def test_old_runs_go_with_their_events_and_those_that_hold_the_latest_stay(
     instance: dg.DagsterInstance,
 ) -> None:
     first, second = run_asset(instance, A), run_asset(instance, A)
+    output = Path(instance.root_directory) / "storage"
+    for run_id in (first, second):
+        (output / run_id / "compute_logs").mkdir(parents=True, exist_ok=True)
     told = pruned(instance, days_later=400)
     assert told.runs == 1
     assert instance.get_run_by_id(first) is None
     assert instance.all_logs(first) == []
+    assert not (output / first).exists()
+    assert (output / second / "compute_logs").exists()
     assert instance.get_run_by_id(second) is not None
     assert len(instance.all_logs(second)) > 5
     latest = instance.get_latest_materialization_event(A)
