@@ -149,10 +149,15 @@ def _refresh_views(settings: Settings, tables: Sequence[str]) -> None:
 
 
 def _on_aws(customer: str) -> str:
-    from retail_lakehouse.job_settings import MAINTENANCE_JOB
+    import json
+    import shlex
 
+    from retail_lakehouse.contracts.maintenance import MaintenanceTask
+    from retail_lakehouse.job_settings import MAINTENANCE_JOB
+    from retail_lakehouse.maintenance.erasure import checked_customer
+
+    told = {"--task": MaintenanceTask.ERASURE.value, "--customer": checked_customer(customer)}
     return (
         "On the aws profile the tables are maintained by a Glue job. Start it there: aws glue "
-        f"start-job-run --job-name {MAINTENANCE_JOB} --arguments "
-        f'\'{{"--task": "erasure", "--customer": "{customer}"}}\'.'
+        f"start-job-run --job-name {MAINTENANCE_JOB} --arguments {shlex.quote(json.dumps(told))}"
     )

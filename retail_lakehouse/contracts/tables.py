@@ -11,7 +11,7 @@ from retail_lakehouse.contracts.fields import Column, Kind
 
 DATABASE = "retail_db"
 SNAPSHOTS_KEPT_LEAST = 5
-"""Of each table, however old they are."""
+"""How many a table's streaming job leaves, however old they are. Maintenance goes by their age."""
 CATALOG_BUSY_SECONDS = 60
 """How long a commit waits for others at the local catalog's one file."""
 

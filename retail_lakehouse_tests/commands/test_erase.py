@@ -1,5 +1,7 @@
 """Rules of what `erase` says: what was done, how views followed, and when the last file goes."""
 
+import json
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -51,9 +53,15 @@ def test_a_view_that_another_refresh_computed_anew_is_not_told_as_folded() -> No
     assert "came first and computed it anew, in full" in view_line(_refreshed("incremental", True))
 
 
-def test_on_aws_the_glue_job_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("customer", ["c-1", "o'neil\"7"])
+def test_on_aws_the_glue_job_is_named_by_a_command_that_a_shell_takes(
+    monkeypatch: pytest.MonkeyPatch, customer: str
+) -> None:
     for name, value in AWS.items():
         monkeypatch.setenv(f"RETAIL_LAKEHOUSE_{name.upper()}", str(value))
-    result = CliRunner().invoke(app, ["erase", "--customer", "c-1"])
+    result = CliRunner().invoke(app, ["erase", "--customer", customer])
     assert isinstance(result.exception, SettingsError)
-    assert "start-job-run --job-name lakehouse_maintenance" in str(result.exception)
+    *_, command, job_name, job, arguments, told = shlex.split(str(result.exception))
+    assert (command, job_name, job) == ("start-job-run", "--job-name", "lakehouse_maintenance")
+    assert arguments == "--arguments"
+    assert json.loads(told) == {"--task": "erasure", "--customer": customer}
