@@ -81,8 +81,9 @@ def run_on_glue(
     """Runs the Glue job and hands on what it reported. `glue`, `s3`: boto3 clients if given.
 
     Raises:
-        MaintenanceError: the run did not succeed.
+        MaintenanceError: the run did not succeed, or Glue did not start it or lost sight of it.
     """
+    from botocore.exceptions import BotoCoreError, ClientError
     from dagster_aws.pipes import (
         PipesGlueClient,
         PipesS3ContextInjector,
@@ -112,5 +113,11 @@ def run_on_glue(
         raise MaintenanceError(
             f"{error}. See the run's log in Glue's console; the next run looks at the tables as "
             "they are."
+        ) from error
+    except (BotoCoreError, ClientError) as error:
+        raise MaintenanceError(
+            f"Glue refused or did not answer ({error}). See in its console whether a run of "
+            f"{MAINTENANCE_JOB} is under way, which lets no second one start; the next run looks "
+            "at the tables as they are."
         ) from error
     yield from done.get_results()

@@ -60,6 +60,9 @@ class Glue:
 
     def start_job_run(self, **request: Any) -> dict[str, str]:
         self.started.append(request)
+        if self.state == "BUSY":
+            refusal = {"Code": "ConcurrentRunsExceededException", "Message": "One at a time."}
+            raise ClientError({"Error": refusal}, "StartJobRun")
         argv = [word for pair in request["Arguments"].items() for word in pair]
         argv = ["--JOB_NAME", request["JobName"], *argv]
         self.monkeypatch.setattr("sys.argv", ["maintenance.py", *argv])
@@ -127,6 +130,18 @@ def test_a_glue_run_that_fails_fails_the_asset_with_what_glue_says(
     error = event.step_failure_data.error
     assert MaintenanceError.__name__ in str(error)
     assert "out of memory" in str(error)
+
+
+def test_a_glue_job_that_runs_already_fails_the_asset_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    result, _, _ = _run(monkeypatch, "BUSY")
+    assert not result.success
+    (event,) = result.filter_events(lambda event: event.is_step_failure)
+    error = str(event.step_failure_data.error)
+    assert MaintenanceError.__name__ in error
+    assert "ConcurrentRunsExceededException" in error
+    assert "whether a run of lakehouse_maintenance is under way" in error
 
 
 def test_glue_s_script_says_the_same_task_as_its_arguments(tmp_path: Path) -> None:
