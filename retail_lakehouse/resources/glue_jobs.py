@@ -6,9 +6,12 @@ definitions (the AWS side's templates), the machine that its news goes to
 Source: https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-jobs-runs.html
 """
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from retail_lakehouse.contracts.job_states import JobEvent
+from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
 from retail_lakehouse.resources.job_runs import JobRequestError, JobRun, JobState, Verb
 
 _STATES: dict[str, JobState] = {
@@ -45,12 +48,17 @@ def glue_job_name(event: str) -> str:
     return f"{event}_streaming"
 
 
-class GlueJobs:
-    """The runner on AWS. `client` is boto3's Glue client; made when not given."""
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
-    def __init__(self, region: str, client: Any = None) -> None:
+
+class GlueJobs:
+    """The runner on AWS. `client` is boto3's Glue client, made when not given; `clock` epoch ms."""
+
+    def __init__(self, region: str, client: Any = None, clock: Callable[[], int] = _now_ms) -> None:
         self._region = region
         self._given = client
+        self._clock = clock
 
     def runs(self, events: tuple[str, ...]) -> dict[str, JobRun]:
         """The newest run of each job, by event name; never raises for an outage."""
@@ -82,7 +90,9 @@ class GlueJobs:
     def request(self, verb: Verb, event: str) -> str:
         """Asks Glue; a start beside a live run is refused by the job's MaxConcurrentRuns of 1.
 
-        One beside a run that is ending, or in the place of one that Glue starts, is refused here.
+        It is not queued either: a run that waits would begin when the one before it is stopped.
+        One beside a run that is ending, or in the place of one that Glue is about to start, is
+        refused here.
 
         Raises:
             JobRequestError: Glue refused or could not be reached, or did only half of a restart.
@@ -99,6 +109,11 @@ class GlueJobs:
                 raise JobRequestError(
                     f"{run.sentence} One run at a time is allowed: start it once that has ended."
                 )
+            if verb == "start" and _is_successor_due(run, self._clock()):
+                raise JobRequestError(
+                    f"{run.sentence} One beside it would make two: wait for it, for "
+                    f"{SERVICE_LEVELS.job_start_seconds // 60} minutes at most."
+                )
             if verb in ("stop", "restart"):
                 if run.told is JobEvent.RUN_EXPIRED:
                     raise JobRequestError(f"{run.sentence} See that it does, then {verb} that one.")
@@ -112,10 +127,11 @@ class GlueJobs:
             if verb == "stop":
                 lives = run.state in (JobState.RUNNING, JobState.STARTING, JobState.STOPPING)
                 return f"{name} {'is asked to stop' if lives else 'has no run to be stopped'}."
-            started = self._client().start_job_run(JobName=name)["JobRunId"]
+            # The run's own word, which counts for more than the job's definition.
+            asked = self._client().start_job_run(JobName=name, JobRunQueuingEnabled=False)
         except (BotoCoreError, ClientError) as error:
             raise JobRequestError(f"Glue did not {verb} {name}: {error}.") from error
-        return f"{name} is started as run {started}."
+        return f"{name} is started as run {asked['JobRunId']}."
 
     def _stop(self, name: str, run_id: str) -> None:
         # A run that Glue does not stop is in the answer, and no exception.
@@ -180,6 +196,13 @@ def newest_run(event: str, region: str, raw: dict[str, Any]) -> JobRun:
         awaited_since_ms=_milliseconds(raw, "CompletedOn" if word == "EXPIRED" else "StartedOn"),
         origin_id=run_id.partition(_SUCCESSOR)[0],
     )
+
+
+def _is_successor_due(run: JobRun, at_ms: int) -> bool:
+    """Whether the run expired so lately that Glue is still to start the one that follows it."""
+    if run.told is not JobEvent.RUN_EXPIRED or run.awaited_since_ms is None:
+        return False
+    return at_ms - run.awaited_since_ms < SERVICE_LEVELS.job_start_seconds * 1000
 
 
 def _milliseconds(raw: dict[str, Any], moment: str) -> int | None:

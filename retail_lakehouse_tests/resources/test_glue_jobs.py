@@ -1,5 +1,5 @@
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,6 +8,7 @@ from botocore.exceptions import EndpointConnectionError
 from retail_lakehouse.contracts.job_states import JobEvent
 from retail_lakehouse.resources.glue_jobs import GlueJobs, newest_run
 from retail_lakehouse.resources.job_runs import JobRequestError, JobState, Verb
+from retail_lakehouse.sensors.job_watch import PACE
 
 
 @dataclass
@@ -18,23 +19,30 @@ class FakeGlue:
     is_down: bool = False
     questions: int = 0
     refusal: dict[str, str] = field(default_factory=dict)
+    completed_on: datetime | None = None
     asked: list[str] = field(default_factory=list)
+    starts: list[dict[str, Any]] = field(default_factory=list)
 
     def get_job_runs(self, **_: Any) -> dict[str, Any]:
         """As Glue's GetJobRuns answers."""
         self.questions += 1
         if self.is_down:
             raise EndpointConnectionError(endpoint_url="https://glue.test")
-        return {"JobRuns": [{"Id": "jr_1", "JobRunState": self.state}]}
+        run: dict[str, Any] = {"Id": "jr_1", "JobRunState": self.state}
+        ended: dict[str, Any] = (
+            {} if self.completed_on is None else {"CompletedOn": self.completed_on}
+        )
+        return {"JobRuns": [run | ended]}
 
     def batch_stop_job_run(self, **_: Any) -> dict[str, Any]:
         """As Glue's BatchStopJobRun answers: a run that is not stopped is no exception."""
         self.asked.append("stop")
         return {"Errors": [{"ErrorDetail": self.refusal}] if self.refusal else []}
 
-    def start_job_run(self, **_: Any) -> dict[str, Any]:
+    def start_job_run(self, **request: Any) -> dict[str, Any]:
         """As Glue's StartJobRun answers."""
         self.asked.append("start")
+        self.starts.append(request)
         return {"JobRunId": "jr_2"}
 
 
@@ -88,6 +96,28 @@ def test_a_run_that_has_expired_cannot_be_stopped_and_that_is_said(verb: Verb) -
 def test_a_successor_that_never_comes_may_be_started() -> None:
     expired = FakeGlue("EXPIRED")
     assert "started as run jr_2" in ask(expired, "start")
+
+
+def test_nothing_is_started_in_the_place_of_a_successor_that_glue_is_about_to_start() -> None:
+    expired_at = datetime(2026, 1, 8, tzinfo=UTC)
+    expired = FakeGlue("EXPIRED", completed_on=expired_at)
+
+    def start_after(minutes: float) -> str:
+        at_ms = int((expired_at + timedelta(minutes=minutes)).timestamp() * 1000)
+        return GlueJobs("ap-south-1", expired, lambda: at_ms).request("start", "inventory")
+
+    with pytest.raises(JobRequestError, match=r"would make two: wait for it, for 15 minutes"):
+        start_after(14.9)
+    assert expired.asked == []
+    # When the sensor's own patience is over, this one is over too.
+    assert "started as run jr_2" in start_after(PACE.successor_seconds / 60)
+
+
+def test_a_start_is_never_queued_behind_a_run_that_lives() -> None:
+    # Glue's job definition may say otherwise; what is asked for the run counts for more.
+    glue = FakeGlue("RUNNING")
+    ask(glue, "start")
+    assert glue.starts == [{"JobName": "inventory_streaming", "JobRunQueuingEnabled": False}]
 
 
 def test_a_run_that_is_on_its_way_tells_since_when() -> None:
