@@ -45,6 +45,9 @@ _NONE_LIVES = (Phase.WAITING, Phase.CRASH_LOOPING, Phase.GAVE_UP, Phase.HANDING_
 _OURS_COMES = (Phase.STARTING, Phase.RESTARTING)
 """Phases in which a run of ours is on its way, which may come up after somebody asked for a stop:
 this very tick may have read the wishes before that one was written down."""
+_LEFT_ALONE = (Phase.STOPPED, Phase.GAVE_UP)
+"""Phases from which nothing but a person, or a deployment, starts a run."""
+_LIVES = (Phase.RUNNING, Phase.STALLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +120,13 @@ def watched(
     else since: where no run lived to be stopped, whoever runs the job does not remember it.
     """
     verb: Verb | None = None
-    if _is_stop_unheard(job, stop_asked_ms):
+    is_stop_asked = stop_asked_ms is not None and stop_asked_ms >= (job.since_ms or 0)
+    if is_stop_asked and _is_stop_unheard(job, run):
         job, verb = _stopped(job, at_ms)
-    for event in _events(job, run, quiet_beyond_seconds, patience, at_ms, stands_aside):
+    events = _events(job, run, quiet_beyond_seconds, patience, at_ms, stands_aside)
+    if not is_stop_asked and _came_unseen(job, run):
+        events.insert(0, JobEvent.RUN_UP)
+    for event in events:
         life, action = step(job.life, event, PACE)
         due = job.due_ms if life.phase is job.life.phase else None
         if action is JobAction.WAIT:
@@ -190,10 +197,26 @@ def _events(
     return [JobEvent.BATCH_SEEN, *([JobEvent.RUN_STEADY] if is_steady else [])]
 
 
-def _is_stop_unheard(job: WatchedJob, stop_asked_ms: int | None) -> bool:
-    """Whether a stop was asked for since the last run came up, and that run cannot tell of it."""
-    is_unheard = job.life.phase in (*_NONE_LIVES, *_OURS_COMES)
-    return is_unheard and stop_asked_ms is not None and stop_asked_ms >= (job.since_ms or 0)
+def _is_stop_unheard(job: WatchedJob, run: JobRun) -> bool:
+    """Whether the last run cannot tell of a stop that was asked for since it came up.
+
+    Either none lives, or the one that refused to stop has been followed by another: Glue may start
+    that so soon that no tick sees the expired one.
+    """
+    if job.life.phase in (*_NONE_LIVES, *_OURS_COMES):
+        return True
+    is_followed = run.told is not None and _heard(job, run, run.told) is JobEvent.SUCCESSOR_UP
+    return job.life.phase in _LIVES and is_followed and _news(run) != job.told
+
+
+def _came_unseen(job: WatchedJob, run: JobRun) -> bool:
+    """Whether somebody started a run of a job that is left alone, and no tick saw it live.
+
+    It is kept from then on like any other, though it has ended by now.
+    """
+    has_ended = run.told in (JobEvent.RUN_DIED, JobEvent.RUN_EXPIRED) and _news(run) != job.told
+    is_later = run.started_at_ms is not None and run.started_at_ms > (job.since_ms or 0)
+    return job.life.phase in _LEFT_ALONE and has_ended and is_later
 
 
 def _stopped(job: WatchedJob, at_ms: int) -> tuple[WatchedJob, Verb | None]:

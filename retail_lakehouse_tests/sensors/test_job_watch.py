@@ -338,3 +338,53 @@ def test_where_restarts_are_ended_by_the_runner_a_job_found_stopped_was_stopped_
     assert ticks.look(UP, beyond=PATIENCE + 61) == (Phase.RESTARTING, "restart")
     ticks.job, stopped = by_hand
     assert ticks.look(stopped) == (Phase.STOPPED, None)
+
+
+def test_a_stop_that_glue_refused_reaches_a_successor_whose_expired_run_no_tick_saw() -> None:
+    ticks = Ticks(UP)
+    asked = ticks.at_ms + 1
+    # It was told that none follows once this run ends.
+    assert ticks.look(UP, stopped=asked) == (Phase.RUNNING, None)
+    assert ticks.look(successor("jr_1_restart_1"), stopped=asked) == (Phase.STOPPING, "stop")
+    ended = run(JobState.STOPPED, "jr_1_restart_1", JobEvent.RUN_STOPPED)
+    assert ticks.look(ended, stopped=asked) == (Phase.STOPPED, None)
+
+
+def test_a_successor_of_a_run_that_nobody_has_stopped_since_it_came_up_is_left_alone() -> None:
+    unasked = Ticks(UP)
+    assert unasked.look(successor("jr_1_restart_1")) == (Phase.RUNNING, None)
+    # The stop was heard by a run before.
+    again = Ticks(BY_HAND)
+    assert again.look(UP, stopped=1) == (Phase.RUNNING, None)
+    assert again.look(successor("jr_1_restart_1"), stopped=1) == (Phase.RUNNING, None)
+
+
+UNSEEN_DEATH = replace(run(JobState.FAILED, "jr_2", JobEvent.RUN_DIED), started_at_ms=30_001)
+
+
+def test_a_run_that_somebody_started_is_started_again_though_no_tick_saw_it_live() -> None:
+    ticks = Ticks(UP)
+    ticks.look(BY_HAND)
+    assert ticks.look(UNSEEN_DEATH) == (Phase.WAITING, None)
+    assert ticks.job.life.deaths == 1
+    assert ticks.look(UNSEEN_DEATH, after=PACE.pause_seconds(1)) == (Phase.STARTING, "start")
+    # Its deaths before are forgotten, as a person has seen to them.
+    given_up = Ticks(DEAD)
+    given_up.job = WatchedJob(JobLife(Phase.GAVE_UP, 8), given_up.job.told, since_ms=0)
+    assert given_up.look(UNSEEN_DEATH) == (Phase.WAITING, None)
+    assert given_up.job.life.deaths == 1
+    expired = Ticks(UP)
+    expired.look(BY_HAND)
+    seen = replace(EXPIRED, run_id="jr_2", started_at_ms=30_001)
+    assert expired.look(seen) == (Phase.HANDING_OVER, None)
+
+
+def test_what_is_stopped_stays_so_whatever_is_told_of_runs_from_before() -> None:
+    stopped = Ticks(UP)
+    stopped.look(BY_HAND)
+    # It came up and died before somebody said stop, or after: nobody has said start since.
+    assert stopped.look(UNSEEN_DEATH, stopped=30_002) == (Phase.STOPPED, None)
+    assert stopped.look(UNSEEN_DEATH, stopped=30_002, after=100_000) == (Phase.STOPPED, None)
+    older = Ticks(UP)
+    older.look(BY_HAND)
+    assert older.look(replace(UNSEEN_DEATH, started_at_ms=0)) == (Phase.STOPPED, None)
