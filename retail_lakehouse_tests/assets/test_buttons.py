@@ -12,6 +12,8 @@ from retail_lakehouse.contracts.events import CLICKSTREAM, INVENTORY
 from retail_lakehouse.contracts.tables import event_table
 from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS, view_named
 from retail_lakehouse.kafka.admin import TopicDescription
+from retail_lakehouse.resources.job_runs import JobRequestError
+from retail_lakehouse.resources.job_wishes import STAYS_ASKED, stops_asked
 from retail_lakehouse.sensors.remembered import STREAM_SENSOR, VIEWS_SENSOR
 from retail_lakehouse.warehouse.holds import read_holds
 from retail_lakehouse_tests.resources.fakes import (
@@ -227,3 +229,46 @@ def test_streaming_jobs_are_asked_for_and_never_spawned(lakehouse: Lakehouse) ->
     )
     assert result.success
     assert jobs.asked == [("restart", "inventory")]
+
+
+class RefusedJobs(FakeJobs):
+    """A runner that refuses, and sees what was remembered by the time it was asked."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        super().__init__()
+        self.instance = instance
+        self.remembered: list[str] = []
+
+    def request(self, verb: str, event: str) -> str:
+        """As StreamingJobsResource answers."""
+        super().request(verb, event)
+        self.remembered += stops_asked(self.instance, [event])
+        raise JobRequestError(f"{event} did not {verb}.")
+
+
+def test_a_stop_is_remembered_before_it_is_asked_for_and_also_where_it_is_refused(
+    lakehouse: Lakehouse,
+) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        jobs = RefusedJobs(instance)
+        defs = build_defs(lakehouse.settings, streaming_jobs=jobs)
+
+        def pressed(verb: str, *events: str) -> str:
+            result = defs.resolve_job_def(f"{verb}_streaming_jobs").execute_in_process(
+                run_config={"ops": {f"{verb}_jobs": {"config": {"events": list(events)}}}},
+                instance=instance,
+                raise_on_error=False,
+            )
+            failure = result.filter_events(lambda event: event.is_step_failure)[0]
+            data = failure.step_failure_data.user_failure_data
+            assert data is not None
+            return str(data.description)
+
+        told = pressed("stop", "inventory", "nothing", "transactions")
+        # One that is none, or is refused, does not keep the others from being asked.
+        assert jobs.asked == [("stop", "inventory"), ("stop", "transactions")]
+        assert jobs.remembered == ["inventory", "transactions"]
+        assert f"inventory did not stop. {STAYS_ASKED} There is no event 'nothing'" in told
+        # A start says that a stop is over, whatever becomes of it; it has nothing to stay.
+        assert pressed("start", "inventory") == "inventory did not start."
+        assert list(stops_asked(instance, ["inventory", "transactions"])) == ["transactions"]
