@@ -24,7 +24,8 @@ from retail_lakehouse.wake_times import is_quiet
 JOB_NAME = "wake_warehouse"
 SCHEDULE_NAME = "keep_warehouse_warm"
 LATE_SECONDS = 120
-"""A daemon that was down makes up for missed ticks: several wakings at once would be paid for."""
+"""A daemon that was down makes up for the last tick that it missed: it would be paid for, and wake
+the warehouse at an hour that nobody chose."""
 
 
 def keep_warm_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
