@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Protocol
 
-from retail_lakehouse.contracts.job_states import JobEvent
+from retail_lakehouse.contracts.job_states import JobEvent, Phase
 
 Verb = Literal["start", "stop", "restart"]
 
@@ -39,6 +39,8 @@ class JobRun:
     url: str | None = None
     told: JobEvent | None = None
     """What it is to the job's state machine; None where whoever runs it sees to it alone."""
+    phase: Phase | None = None
+    """Where the job is in its life, as far as whoever runs it sees to that alone; else None."""
     yielded_at_ms: int | None = None
     """When it last stood aside for a replay, a backfill or a change of schema; None if never."""
     awaited_since_ms: int | None = None

@@ -7,7 +7,7 @@ Here: its answers as the platform's job states. Not here: the supervisor or its 
 from pathlib import Path
 
 from retail_lakehouse.contracts.events import event_named
-from retail_lakehouse.contracts.job_states import JobEvent
+from retail_lakehouse.contracts.job_states import JobEvent, Phase
 from retail_lakehouse.local.control import (
     ControlError,
     ProcessState,
@@ -35,6 +35,16 @@ _TOLD: dict[ProcessState, JobEvent] = {
     ProcessState.HALTED: JobEvent.RUN_NEEDS_A_PERSON,
 }
 
+_PHASES: dict[ProcessState, Phase] = {
+    ProcessState.STARTING: Phase.STARTING,
+    ProcessState.STOPPING: Phase.STOPPING,
+    ProcessState.STOPPED: Phase.STOPPED,
+    ProcessState.WAITING: Phase.WAITING,
+    ProcessState.CRASHING: Phase.CRASH_LOOPING,
+    ProcessState.HALTED: Phase.NEEDS_A_PERSON,
+}
+"""What the supervisor knows better than whoever only looks; not whether what runs does its work."""
+
 
 class LocalJobs:
     """The runner on one machine; jobs are processes named as their events."""
@@ -48,7 +58,10 @@ class LocalJobs:
         try:
             told = self._client.status()
         except SupervisorNotRunningError as error:
-            return {event: JobRun(event, JobState.STOPPED, str(error)) for event in events}
+            return {
+                event: JobRun(event, JobState.STOPPED, str(error), phase=Phase.STOPPED)
+                for event in events
+            }
         except ControlError as error:
             return {event: JobRun(event, JobState.UNKNOWN, str(error)) for event in events}
         return {
@@ -78,6 +91,7 @@ def _run(event: str, status: ProcessStatus | None, yielded_at_ms: int | None) ->
             JobState.STOPPED,
             f"The supervisor has no {event} job: it was started with fewer jobs. End it and start "
             "the whole platform with `retail-lakehouse dev`.",
+            phase=Phase.STOPPED,
         )
     sentence = f"The {event} job is {status.state.value}"
     sentence += f" as process {status.pid}." if status.pid is not None else "."
@@ -93,5 +107,6 @@ def _run(event: str, status: ProcessStatus | None, yielded_at_ms: int | None) ->
         started_at_ms=started,
         run_id=None if status.pid is None else str(status.pid),
         told=_TOLD.get(status.state),
+        phase=_PHASES.get(status.state),
         yielded_at_ms=yielded_at_ms,
     )

@@ -172,7 +172,9 @@ def _job_events(
 ) -> list[dg.AssetMaterialization | dg.AssetObservation]:
     events = []
     for event in EVENTS:
-        run, phase = stream.jobs[event.name], phases[event.name]
+        run = stream.jobs[event.name]
+        # A death on one machine is the supervisor's affair: the machine here hears nothing of it.
+        phase = run.phase or phases[event.name]
         told = f"{run.state.value} {run.run_id} {phase.value}"
         edge = memory.edge(job_key(event).to_user_string(), told, stream.at_ms)
         if edge is not Edge.PERSISTING:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from retail_lakehouse.contracts.events import EVENTS, INVENTORY
+from retail_lakehouse.contracts.job_states import Phase
 from retail_lakehouse.contracts.tables import TABLES, TableContract
 from retail_lakehouse.local.control import ProcessState, ProcessStatus, SupervisorClient
 from retail_lakehouse.local.ports import free_port
@@ -68,6 +69,30 @@ def test_a_job_says_when_it_last_stood_aside_for_another_writer(
     yielded = jobs.runs()["inventory"].yielded_at_ms
     assert yielded == yielded_ms(settings.lock_dir, INVENTORY.topic)
     assert yielded is not None
+
+
+@pytest.mark.parametrize(
+    "state, phase",
+    [
+        (ProcessState.STARTING, Phase.STARTING),
+        # Whether it does its work is not the supervisor's to say.
+        (ProcessState.RUNNING, None),
+        (ProcessState.STOPPING, Phase.STOPPING),
+        (ProcessState.STOPPED, Phase.STOPPED),
+        (ProcessState.WAITING, Phase.WAITING),
+        (ProcessState.CRASHING, Phase.CRASH_LOOPING),
+        (ProcessState.HALTED, Phase.NEEDS_A_PERSON),
+    ],
+)
+def test_a_job_that_does_not_run_is_where_the_supervisor_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: ProcessState, phase: Phase | None
+) -> None:
+    status = ProcessStatus("inventory", state, None, None, 0, "", "a.log")
+    monkeypatch.setattr(SupervisorClient, "status", lambda _self: {"inventory": status})
+    runs = StreamingJobsResource.of(settings_in(tmp_path)).runs()
+    assert runs["inventory"].phase is phase
+    # Of a supervisor that was started with fewer jobs.
+    assert runs["clickstream"].phase is Phase.STOPPED
 
 
 def test_a_metadata_file_that_is_gone_is_a_sentence_for_its_table_alone(tmp_path: Path) -> None:

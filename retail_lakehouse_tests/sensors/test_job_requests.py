@@ -1,15 +1,17 @@
 """What the stream's sensor asks of those who run the jobs, and what it makes of their answers."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from retail_lakehouse.assets import stream
+from retail_lakehouse.assets.keys import job_key
+from retail_lakehouse.contracts.events import INVENTORY
 from retail_lakehouse.contracts.job_states import JobEvent, JobLife, Phase
-from retail_lakehouse.resources.job_runs import JobRequestError, JobState
+from retail_lakehouse.resources.job_runs import JobRequestError, JobRun, JobState
 from retail_lakehouse.resources.job_wishes import note_asked
 from retail_lakehouse.sensors.edges import Memory
 from retail_lakehouse.sensors.job_watch import PACE, WatchedJob
@@ -20,9 +22,14 @@ from retail_lakehouse_tests.resources.fakes import FakeJobs, FakeKafka, Lakehous
 
 @dataclass
 class Jobs(FakeJobs):
-    """Jobs whose runner refuses where a test says so."""
+    """Jobs whose runner refuses, or knows their phase, where a test says so."""
 
     refuses: bool = False
+    phase: Phase | None = None
+
+    def runs(self) -> dict[str, JobRun]:
+        """As StreamingJobsResource answers."""
+        return {name: replace(run, phase=self.phase) for name, run in super().runs().items()}
 
     def request(self, verb: str, event: str) -> str:
         """As StreamingJobsResource answers."""
@@ -44,6 +51,8 @@ class Platform:
     kafka: FakeKafka = field(default_factory=FakeKafka)
     at_ms: int = field(default_factory=now_ms)
     cursor: str | None = None
+    shown: list[str] = field(default_factory=list)
+    """The phases that the last tick reported of the inventory job."""
 
     def tick(self, after_seconds: float = 30.0) -> JobLife:
         """Ticks so much later; what is known of the inventory job then."""
@@ -60,6 +69,11 @@ class Platform:
             result = stream_sensor(self.settings)(context)
         assert isinstance(result, dg.SensorResult)
         self.cursor = result.cursor
+        self.shown = [
+            str(event.metadata["phase"].value)
+            for event in result.asset_events
+            if event.asset_key == job_key(INVENTORY) and "phase" in event.metadata
+        ]
         kept = Memory.from_cursor(result.cursor).facts["jobs"]["inventory"]
         return WatchedJob.from_json(kept).life
 
@@ -153,3 +167,20 @@ def test_what_a_person_stops_after_the_supervisor_restarted_it_is_not_started(
     assert platform.tick().phase is Phase.STOPPED
     assert platform.tick(10_000).phase is Phase.STOPPED
     assert platform.asked_of_inventory() == ["restart"]
+
+
+def test_the_page_of_a_job_that_the_supervisor_starts_again_does_not_say_that_it_runs(
+    platform: Platform,
+) -> None:
+    platform.tick()
+    assert platform.shown == ["running"]
+    platform.jobs.state, platform.jobs.told = JobState.FAILED, None
+    platform.jobs.phase = Phase.WAITING
+    platform.tick()
+    assert platform.shown == ["waiting"]
+    # It dies on: that is news, though its state stays the same.
+    platform.jobs.phase = Phase.CRASH_LOOPING
+    platform.tick()
+    assert platform.shown == ["crash-looping"]
+    platform.tick()
+    assert platform.shown == []
