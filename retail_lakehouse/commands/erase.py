@@ -7,7 +7,7 @@ Belongs here: the question, the lines, the refresh of the views. Doesn't belong 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,7 +67,10 @@ def erase(
         typer.echo(line)
     # Last: what a warehouse that fails leaves undone is the views alone, and its error says so.
     if any(each.places for each in found):
-        _refresh_views(settings, [each.contract.name for each in found])
+        left = _refresh_views(settings, [each.contract.name for each in found])
+        if left:
+            typer.echo(left_line(left))
+            raise typer.Exit(Exit.FAILED)
 
 
 def table_lines(erased: TableErasure) -> list[str]:
@@ -119,8 +122,22 @@ def _found_line(found: Found) -> str:
     return f"{found.contract.qualified_name}: {len(found.places):,} {what}"
 
 
-def _refresh_views(settings: Settings, tables: Sequence[str]) -> None:
-    """Has the views over these tables computed anew now, if the warehouse answers."""
+def views_left(results: Iterable[RefreshResult], held: Iterable[str]) -> list[str]:
+    """Views that show what they showed before, the customer too."""
+    return [*(each.view for each in results if not each.ok), *held]
+
+
+def left_line(views: Sequence[str]) -> str:
+    """What is still to be done about them."""
+    names = " ".join(views)
+    return (
+        f"The customer is deleted, and still shown by {', '.join(views)}: mend what keeps them, "
+        f"then run `retail-lakehouse views refresh {names}`."
+    )
+
+
+def _refresh_views(settings: Settings, tables: Sequence[str]) -> list[str]:
+    """Has the views over these tables computed anew now; returns those that could not be."""
     from retail_lakehouse.contracts.views import MATERIALIZED_VIEWS
     from retail_lakehouse.local.ports import is_answering
 
@@ -128,7 +145,7 @@ def _refresh_views(settings: Settings, tables: Sequence[str]) -> None:
     names = ", ".join(view.name for view in views)
     if not is_answering(settings.warehouse_port):
         typer.echo(f"The warehouse is down: its next refresh computes {names} anew, in full.")
-        return
+        return [view.name for view in views]
     from retail_lakehouse.assets.views import look_before_refresh, refresh_and_record
     from retail_lakehouse.resources.iceberg import IcebergCatalogResource
     from retail_lakehouse.resources.warehouse import WarehouseResource
@@ -146,6 +163,7 @@ def _refresh_views(settings: Settings, tables: Sequence[str]) -> None:
     for name, hold in told.held.items():
         # It shows what was there before, the customer too: only a refresh takes it out.
         typer.echo(f"{name}: not computed anew. {hold.sentence(name)}")
+    return views_left(told.results.values(), told.held)
 
 
 def _on_aws(customer: str) -> str:

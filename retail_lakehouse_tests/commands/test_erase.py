@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 from retail_lakehouse.cli import app
-from retail_lakehouse.commands.erase import closing_lines, table_lines, view_line
+from retail_lakehouse.commands.erase import (
+    closing_lines,
+    left_line,
+    table_lines,
+    view_line,
+    views_left,
+)
 from retail_lakehouse.contracts.maintenance import WHOLE_EVERY_HOURS
 from retail_lakehouse.local.erase import ErasureReport
 from retail_lakehouse.maintenance.erasure import TableErasure
@@ -51,6 +58,16 @@ def test_a_view_that_another_refresh_computed_anew_is_not_told_as_folded() -> No
         "recomputed from scratch (0.2 s)"
     )
     assert "came first and computed it anew, in full" in view_line(_refreshed("incremental", True))
+
+
+def test_a_view_that_was_not_computed_anew_still_shows_the_customer_and_is_named() -> None:
+    good = _refreshed("recomputed from scratch", False)
+    others = {"v_failed": RefreshOutcome.FAILED, "v_busy": RefreshOutcome.BUSY}
+    results = [good, *(replace(good, view=v, outcome=how) for v, how in others.items())]
+    assert views_left(results, ["v_held"]) == ["v_failed", "v_busy", "v_held"]
+    assert views_left([good], []) == []
+    assert "still shown by v_busy, v_held" in left_line(["v_busy", "v_held"])
+    assert "`retail-lakehouse views refresh v_busy v_held`" in left_line(["v_busy", "v_held"])
 
 
 @pytest.mark.parametrize("customer", ["c-1", "o'neil\"7"])
