@@ -25,7 +25,9 @@ logger = logging.getLogger(__name__)
 
 PASS_SECONDS = 10.0
 FIRST_BACKOFF_SECONDS = 5.0
-LONGEST_BACKOFF_SECONDS = 300.0
+LONGEST_BACKOFF_SECONDS = 60.0
+"""So late at the most is what waited for an end that is back: doubling without it costs the outage
+once more."""
 REFUSALS_MOST = 3
 """So often a route may refuse one message before the next has its turn."""
 ABANDONED_AFTER_SECONDS = 60.0

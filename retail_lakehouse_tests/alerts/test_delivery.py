@@ -109,10 +109,11 @@ def test_a_clock_that_is_set_back_makes_no_route_rest_for_longer(tmp_path: Path)
 
 
 def test_backoff_doubles_up_to_a_bound_and_retry_after_is_the_least() -> None:
-    assert [backoff_seconds(n, None) for n in range(8)] == [5, 10, 20, 40, 80, 160, 300, 300]
-    assert backoff_seconds(10_000, None) == 300
+    assert [backoff_seconds(n, None) for n in range(8)] == [5, 10, 20, 40, 60, 60, 60, 60]
+    assert backoff_seconds(10_000, None) == 60
     assert backoff_seconds(0, 60.0) == 60
-    assert backoff_seconds(7, 60.0) == 300
+    assert backoff_seconds(7, 30.0) == 60
+    assert backoff_seconds(7, 300.0) == 300
 
 
 def test_a_route_that_is_closed_keeps_no_other_from_its_messages(tmp_path: Path) -> None:
