@@ -248,8 +248,10 @@ def test_ids_are_the_same_for_the_same_telling_and_differ_for_others() -> None:
     book, notices = advance(Book(), [verdict()], [verdict().name], NOW, ALERT_PACE)
     again = advance(Book(), [verdict()], [verdict().name], NOW + TICK, ALERT_PACE)[1]
     assert notices[0].id == again[0].id
-    later = advance(book, [verdict()], [verdict().name], NOW + HOUR, ALERT_PACE)[1]
+    reminded, later = advance(book, [verdict()], [verdict().name], NOW + HOUR, ALERT_PACE)
     assert later[0].id != notices[0].id
+    third = advance(reminded, [verdict()], [verdict().name], NOW + 3 * HOUR, ALERT_PACE)[1]
+    assert third[0].id != later[0].id
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"step": 1}', '{"step":1,"book":{},"minute":{}}'])
