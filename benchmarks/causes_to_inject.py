@@ -208,6 +208,9 @@ def _topic_made_again(platform: Platform) -> Injection:
         if not codes:
             raise RuntimeError("The job's log names no code by which the loss could be accepted.")
         platform.stop()
+        # The simulator's account is of the topic that is gone: the page has it moved aside.
+        ledger = platform.state / "ledger"
+        ledger.rename(ledger.with_name("ledger.aside"))
         platform.start("--set", f"accept_loss={codes[-1]}")
 
     return Injection(mend=accept)
