@@ -32,6 +32,7 @@ from retail_lakehouse.contracts.events import EventContract
 from retail_lakehouse.contracts.opening_hours import OpeningCalendar
 from retail_lakehouse.contracts.service_levels import Measure, ServiceLevels, level_of
 from retail_lakehouse.contracts.tables import event_table
+from retail_lakehouse.contracts.views import materialized_over
 from retail_lakehouse.resources.job_runs import JobRun, JobState
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.warehouse.refresh_record import ViewRecord
@@ -70,6 +71,10 @@ class Diagnosis:
     def among(self, *causes: Cause) -> "Diagnosis":
         """What of it a check tells that judges one end of the path: these causes, and no part."""
         return Diagnosis({cause: told for cause, told in self.causes.items() if cause in causes})
+
+    def beside(self, parts: Mapping[str, Figure]) -> "Diagnosis":
+        """The same causes, and these parts beside its own."""
+        return replace(self, parts={**self.parts, **parts})
 
     def named_in(self, verdict: Verdict) -> Verdict:
         """The verdict with the parts among its figures and the guilty stage in its sentence.
@@ -131,6 +136,23 @@ def diagnose_ingest(
     return Diagnosis(
         causes, _parts_of_marks(table, stream) | _drain(topic, table, age, stands_still, stream)
     )
+
+
+def refresh_parts(table: str, records: Mapping[str, ViewRecord], at_ms: int) -> dict[str, Figure]:
+    """What the views over a table add to its lag, so that one check shows the whole path.
+
+    The oldest of their last refreshes and the longest wait for the warehouse, from what refreshes
+    left: nothing is asked.
+    """
+    over = [records[view.name] for view in materialized_over(table) if view.name in records]
+    parts: dict[str, Figure] = {}
+    if over:
+        oldest = min(each.refreshed_at_ms for each in over)
+        parts["refresh_age_seconds"] = max(0.0, measures.seconds(oldest, at_ms))
+    latencies = [each.latency_seconds for each in over if each.latency_seconds is not None]
+    if latencies:
+        parts["warehouse_latency_seconds"] = max(latencies)
+    return parts
 
 
 def diagnose_serving(

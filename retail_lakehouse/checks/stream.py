@@ -19,7 +19,7 @@ from retail_lakehouse.checks.arrival_judges import (
     judge_producer_clock,
     judge_volume,
 )
-from retail_lakehouse.checks.causes import Cause, diagnose_ingest
+from retail_lakehouse.checks.causes import Cause, diagnose_ingest, refresh_parts
 from retail_lakehouse.checks.judged import JudgedCheck, level_metadata
 from retail_lakehouse.checks.judges import (
     judge_ingest_lag,
@@ -38,6 +38,7 @@ from retail_lakehouse.sensors.remembered import STREAM_SENSOR, not_remembered, r
 from retail_lakehouse.settings import Settings
 from retail_lakehouse.tables.evaluated import Evaluated, read_evaluated
 from retail_lakehouse.tables.hourly_volume import Hours, read_hours
+from retail_lakehouse.warehouse.refresh_record import ViewRecord, read_records
 
 TOPIC_AVAILABLE = Measure.TOPIC_AVAILABLE.value
 JOB_HEALTHY = Measure.STREAMING_JOB_HEALTHY.value
@@ -126,15 +127,16 @@ def stream_check_specs() -> list[dg.AssetCheckSpec]:
 
 @dataclass(frozen=True, slots=True)
 class CountedBefore:
-    """What one look does not show: the looks at new data, by table, and past hours, by event."""
+    """What a look does not show: looks at new data by table, hours by event, refreshes by view."""
 
     evaluated: Mapping[str, Evaluated] = field(default_factory=dict)
     hours: Mapping[str, Hours] = field(default_factory=dict)
+    refreshes: Mapping[str, ViewRecord] = field(default_factory=dict)
 
     @staticmethod
     def of(root: Path) -> "CountedBefore":
         """As the sensors have written it down in a state folder."""
-        return CountedBefore(read_evaluated(root), read_hours(root))
+        return CountedBefore(read_evaluated(root), read_hours(root), read_records(root))
 
 
 def drained_at(stream: StreamLook, facts: dict[str, Any]) -> DrainedAt:
@@ -176,7 +178,9 @@ def judge_stream(
     for event in EVENTS:
         name, table, quarantine = event.name, event_table(event), quarantine_table(event)
         drained, calendar = (drained_at_ms or {}).get(name, {}), calendar_of(name)
-        why = diagnose_ingest(stream, event, settings, SERVICE_LEVELS, drained, calendar)
+        why = diagnose_ingest(stream, event, settings, SERVICE_LEVELS, drained, calendar).beside(
+            refresh_parts(table.name, before.refreshes, stream.at_ms)
+        )
         verdicts = (
             (
                 topic_key(event),

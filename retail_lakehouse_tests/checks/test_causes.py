@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
@@ -15,15 +16,18 @@ from retail_lakehouse.checks.causes import (
     Diagnosis,
     diagnose_ingest,
     diagnose_serving,
+    refresh_parts,
 )
 from retail_lakehouse.checks.judges import Verdict
+from retail_lakehouse.checks.stream import CountedBefore
 from retail_lakehouse.contracts.events import CLICKSTREAM, INVENTORY
 from retail_lakehouse.contracts.opening_hours import OpeningCalendar
 from retail_lakehouse.contracts.service_levels import SERVICE_LEVELS
 from retail_lakehouse.contracts.tables import event_table
+from retail_lakehouse.contracts.views import materialized_over
 from retail_lakehouse.resources.job_runs import JobState
 from retail_lakehouse.settings import Settings
-from retail_lakehouse.warehouse.refresh_record import ViewRecord
+from retail_lakehouse.warehouse.refresh_record import ViewRecord, write_records
 from retail_lakehouse.warehouse.session_marks import SessionUnderWay
 from retail_lakehouse_tests.checks.looks import (
     ALWAYS_CLOSED,
@@ -317,6 +321,28 @@ def test_the_check_that_fails_names_the_cause_once_and_the_others_of_the_table_d
     assert sentence.count(f"Cause: {cause}.") == 1
     assert sentence.count("Look at what sends them.") <= 1
     assert not any("Cause:" in told[name].sentence for name in told if name != failing)
+
+
+def test_the_lag_of_a_table_shows_the_whole_path_to_its_views(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_checks, "EVENTS", (INVENTORY,))
+    slowest, others = materialized_over("inventory_events")[0].name, record(20, 0.3)
+    over_others = {view.name: record(900, 30.0) for view in materialized_over("clickstream_events")}
+    over = {view.name: others for view in materialized_over("inventory_events")}
+    write_records(tmp_path, over_others | over | {slowest: record(40, None)})
+    before = CountedBefore.of(tmp_path)
+    judged = stream_checks.judge_stream(look(*steady(400)), SETTINGS, before=before)
+    (lag,) = (each.verdict for each in judged if each.key.name == "ingest_lag")
+    assert refresh_parts("inventory_events", {}, AT) == {}
+    assert lag.figures["refresh_age_seconds"] == 40
+    assert lag.figures["warehouse_latency_seconds"] == 0.3
+    assert lag.figures.keys() >= {
+        "producer_delay_seconds",
+        "backlog_records",
+        "last_batch_age_seconds",
+        "batch_seconds",
+    }
 
 
 def test_a_refresh_is_paused_once_three_of_them_are_missing_since_there_was_something_to_do() -> (
