@@ -39,6 +39,7 @@ from benchmarks.grown_history import (
     ticks_file,
     used_bytes,
 )
+from benchmarks.pages_over_http import page_times
 from benchmarks.stack_samples import machine
 from benchmarks.tick_book import TickBook
 from retail_lakehouse.assets.keys import maintenance_key, table_key
@@ -177,6 +178,7 @@ def measure(settings: Settings) -> Result:
         platform.clock.forward((HOURS_A_DAY - 1) * 3600)
         _stage(result, platform, "after the first day", home)
         result.first_day, result.first_day_queries = _later(hours)
+        result.first_day_pages = page_times(settings.root, QUERY_TIMES)
 
         days = settings.history_retention_days + 1
         copy_events(home, since, until, range(HOURS_A_DAY, days * HOURS_A_DAY))
@@ -188,6 +190,7 @@ def measure(settings: Settings) -> Result:
         )
         _stage(result, platform, f"{days} days, pruned, as after a month", home)
         result.month, result.month_queries = _later(hours)
+        result.month_pages = page_times(settings.root, QUERY_TIMES)
         result.failing = dict(platform.failing)
     result.took_seconds = round(time.perf_counter() - begun, 1)
     return result
