@@ -8,10 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
+from dagster_graphql.schema import create_schema
+from graphql import parse, validate
 
 from benchmarks.driven_platform import Clock, TickCost, cost_summary, driven
 from benchmarks.event_log_page import Result, page
 from benchmarks.grown_history import copy_events, copy_ticks, newest, ticks_file, used_bytes
+from benchmarks.pages_over_http import PAGES
 from benchmarks.tick_book import TickBook
 from retail_lakehouse.history.prune import event_rows
 from retail_lakehouse.local.dagster_instance import event_log_file, write_instance
@@ -32,6 +35,8 @@ def result(hour_bytes: int, run_bytes: int) -> Result:
         first_hour={"watch_stream": cost_summary([TickCost(90.0, 10.0), TickCost(100.0, 100.0)])},
         first_day_queries={"runs": 2.0},
         month_queries={"runs": 3.0},
+        first_day_pages={"ticks": 4.0},
+        month_pages={"ticks": 5.0},
         history={"after the hour": {"events": 5, "event_log_bytes": 10, "ticks_bytes": 10}},
     )
 
@@ -57,6 +62,13 @@ def test_the_page_has_the_day_the_ticks_and_the_queries() -> None:
     assert "2,400 AssetCheckEvaluation" in told
     assert "| watch_stream | 15 s | 150, 200, 200 |" in told
     assert "| runs | 2.0 | 3.0 |" in told
+    assert "| ticks | 4.0 | 5.0 |" in told
+
+
+def test_what_the_pages_ask_is_what_dagster_answers() -> None:
+    schema = create_schema().graphql_schema
+    for name, query in PAGES.items():
+        assert validate(schema, parse(query)) == [], name
 
 
 def test_a_driven_clock_stands_still_until_it_is_told_to_go_on() -> None:
