@@ -291,6 +291,10 @@ def page(rows: Sequence[Row], on: object) -> str:
         f"MiB, and the disk's thresholds are lowered to {SMALL_DISK_WARNING_MB} and "
         f"{SMALL_DISK_CRITICAL_MB} MiB for it.",
         "",
+        "`load` is the machine's load average at the row's end. One platform alone leaves it under "
+        "8 on two cores; above that another ran beside it, and all of the row came later than it "
+        "would have.",
+        "",
         "| cause | time to detect | named | time to recover | all calm | healed by | alerts lost | "
         "load | told beside it | message |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
