@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import injected_causes, watchdog_faults
+from benchmarks import control_plane_under_test, injected_causes, watchdog_faults
 from benchmarks.alert_inbox import Inbox
 from benchmarks.causes_to_inject import CAUSES, COLD_SECONDS, Injected, Injection
 from benchmarks.control_plane_under_test import Bench
@@ -19,8 +19,10 @@ from benchmarks.results_by_name import known_rows, merged, write_results
 from retail_lakehouse.checks.causes import Cause
 from retail_lakehouse.contracts.service_levels import LEVELS, Measure
 from retail_lakehouse.settings import Settings
+from retail_lakehouse.watchdog.looks import History, State, Tick, TickEnd, TickerKind
 from retail_lakehouse_tests.alerts.build import Received, Receiver
 
+WELL = TickEnd.WELL
 ROUTE = {"dropped_ever": 0, "refused": 0}
 
 
@@ -69,6 +71,30 @@ def test_each_of_the_seven_causes_is_injected_under_its_own_name() -> None:
 def test_the_faults_of_the_control_plane_are_those_that_are_listed(tmp_path: Path) -> None:
     bench = Bench(Settings.load({"state_dir": tmp_path}), Receiver(""))
     assert tuple(fault.name for fault in watchdog_faults.faults(bench)) == watchdog_faults.NAMES
+
+
+def test_the_control_plane_works_again_once_every_frequent_sensor_has_ticked_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(Settings.load({"state_dir": tmp_path}), Receiver(""))
+    assert bench.frequent >= {"watch_stream", "report_snapshots", "send_alerts"}
+    assert "prune_history" not in bench.frequent
+
+    def ticked(late: str, end: TickEnd) -> bool:
+        """As it is with one whose last tick was of another kind or time, and with an idle one."""
+        states = [
+            State(TickerKind.SENSOR, name, None, (Tick(1, end if name == late else WELL, 101),))
+            for name in bench.frequent
+        ]
+        states.append(State(TickerKind.SENSOR, "prune_history", None, (Tick(1, WELL, 1),)))
+        states.append(State(TickerKind.SCHEDULE, "compact_closed_hours", None))
+        history = History(states=tuple(states))
+        monkeypatch.setattr(control_plane_under_test, "read_history", lambda _home: history)
+        return bench.works(100) and not bench.works(101)
+
+    assert ticked("", WELL)
+    assert not ticked("watch_stream", TickEnd.FAILED)
+    assert not ticked("send_alerts", TickEnd.OPEN)
 
 
 @pytest.mark.usefixtures("quick")
