@@ -91,9 +91,9 @@ def judge_incremental(view: ViewContract, record: ViewRecord | None) -> Verdict:
     if record.incremental is False:
         return Verdict(
             False,
-            f"The last refresh of {view.name} recomputed it in full: {record.refresh_status}. Its "
-            "base snapshot is gone, or its SQL is not incremental; keep snapshots for longer than "
-            "the gap between refreshes.",
+            f"The last refresh of {view.name} recomputed it in full: {record.refresh_status}. Rows "
+            "under it were deleted or rewritten, its base snapshot is gone (keep snapshots for "
+            "longer than the gap between refreshes), or its SQL is not incremental.",
             figures,
             warn_only=True,
         )
