@@ -5,11 +5,10 @@
 Starts the platform on a fresh state folder and free ports with the limits of the service levels,
 and a real HTTP receiver as its notifier; injects one cause after the other and waits for its alert
 and its recovery. Written after each: `benchmarks/results/injected_causes.json` and `.md`, in which
-the other causes stay as they were. All of it takes some six hours, a cause 5 to 25 minutes (three
-wait for an hour to be over: the malformed events, an hour's volume, checks that nobody evaluates).
-Exits 1 if a cause was not told, had another name, did not recover, or an alert was lost. The full
-disk is one in memory of 3 GB, which root alone can make; the disk's limits are lowered for it. What
-breaks Dagster itself is in `watchdog_faults.py`, a gap in `real_hour.py`.
+the other causes stay as they were. All of it takes some four hours, a cause 5 to 25 minutes (checks
+that nobody evaluates 70). Exits 1 if a cause was not told, had another name, did not recover, or an
+alert was lost. The full disk is one in memory of 3 GB, which root alone can make; the disk's limits
+are lowered for it. What breaks Dagster itself is in `watchdog_faults.py`, a gap in `real_hour.py`.
 
 Belongs here: the order of things and what is noted. Doesn't belong here: how each cause is injected
 (`causes_to_inject.py`, `runbook_trials.py`).

@@ -23,8 +23,6 @@ INDEX = Page(str(Path(runbook_of(Measure.VOLUME)).with_name("README.md")))
 SNAPSHOT_ON_THE_PAGE = "6183520144921"
 STEP_SECONDS = 300.0
 UNLOOKED_PATIENCE_SECONDS = SERVICE_LEVELS.unlooked_seconds + 300.0
-NEXT_HOUR_SECONDS = 4200.0
-"""Until the next whole hour is over, and has been judged."""
 
 Step = tuple[str, str]
 """A fenced block: its language and its lines."""
@@ -121,9 +119,7 @@ TRIALS: tuple[Injected, ...] = (
         Measure.VOLUME,
         event_table(INVENTORY).name,
         "",
-        as_written(Measure.VOLUME),
-        recovery_seconds=NEXT_HOUR_SECONDS,
-        on_a_fresh_platform=True,
+        as_written(Measure.VOLUME, mending=1),
     ),
     Injected(
         "a row deleted by hand",

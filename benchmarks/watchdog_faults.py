@@ -187,8 +187,8 @@ def page(rows: Sequence[Row], result: dict[str, Any]) -> str:
     lines = [
         "# Faults of the control plane, as the watchdog tells them",
         "",
-        "Made by `python -m benchmarks.watchdog_faults`. In seconds from each beginning. `load` is the "
-        "machine's load average at the row's end: above 3, something else ran beside it.",
+        "Made by `python -m benchmarks.watchdog_faults`. In seconds from each beginning. `load` is "
+        "the machine's load average at the row's end: above 3, something else ran beside it.",
         "",
         "| fault | time to detect | works again | recovery told | healed by | alerts lost | load | "
         "message |",

@@ -70,7 +70,7 @@ def test_a_trial_s_last_block_is_kept_for_the_mend(ran: list[Step]) -> None:
     assert injection.mend is not None
     injection.mend()
     assert ran[1:] == [("sh", "retail-lakehouse jobs start warehouse\n")]
-    assert as_written(Measure.VOLUME)(platform).mend is None
+    assert as_written(Measure.REFRESHED_INCREMENTALLY)(platform).mend is None
 
 
 def test_a_table_is_rolled_back_behind_the_snapshot_that_the_check_s_own_alert_names(

@@ -19,7 +19,8 @@ def typed_in(path: str) -> dict[str, Any]:
 def test_the_jobs_that_control_streaming_jobs_take_what_the_index_says() -> None:
     defs = build_defs(Settings.load({"state_dir": "unused"}))
     config = typed_in("docs/runbooks/README.md")
-    dg.validate_run_config(defs.resolve_job_def("restart_streaming_jobs"), config)
+    taken = dg.validate_run_config(defs.resolve_job_def("restart_streaming_jobs"), config)
+    assert taken["ops"]["restart_jobs"]["config"]["events"] == ["inventory"]
 
 
 def test_a_replay_takes_what_the_page_on_quarantine_says() -> None:
